@@ -1,0 +1,57 @@
+# One command each. The virtual environment is made on first use and made again when pyproject.toml changes.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+DAY    ?= 2026-01-21
+SEED   ?= 0
+OUT    ?= runs/day
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint bench docs nightly clean
+
+help:  ## show the commands
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+# One stamp for each set of extras, so that `make run` installs no more than the main job needs.
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: pyproject.toml $(VENV)/bin/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[city,report]'
+	@touch $@
+
+$(VENV)/.test: pyproject.toml $(VENV)/bin/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[city,report,test]'
+	@touch $@ $(VENV)/.run
+
+$(VENV)/.lint: pyproject.toml $(VENV)/bin/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[city,report,test,lint]'
+	@touch $@ $(VENV)/.test $(VENV)/.run
+
+run: $(VENV)/.run  ## compute one delivery day of a real urban district and write its report to runs/day
+	$(BIN)/flexcore run --day $(DAY) --seed $(SEED) --out $(OUT)
+
+test: $(VENV)/.test  ## run the tests
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+lint: $(VENV)/.lint  ## check style, types, spelling, the import contract and the rule keys
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/typos
+	$(BIN)/python -m tests.lint_rules
+
+bench: $(VENV)/.test  ## time the power flow beside pandapower and power-grid-model in one run
+	$(BIN)/python -m benchmarks.power_flow
+
+docs: $(VENV)/.test  ## write the generated reference pages and run every code block of the documentation
+	$(BIN)/python -m docs.generate
+	$(BIN)/python -m pytest -q tests/test_docs.py
+
+nightly: $(VENV)/.test  ## longer campaigns: more random cases, bounds checks in every kernel, kernels as plain Python
+	FLEXCORE_CASES=2000 $(BIN)/python -m pytest -q
+	NUMBA_BOUNDSCHECK=1 FLEXCORE_CACHE=0 $(BIN)/python -m pytest -q -n 2
+
+clean:  ## remove the environment, caches and runs
+	rm -rf $(VENV) build dist runs *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

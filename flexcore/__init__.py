@@ -1,0 +1,52 @@
+"""flexcore: the computational core of TSO-DSO flexibility coordination.
+
+It takes thousands to millions of Points of Delivery from registration to settlement: register and static traffic light, power
+flow, needs, local and global sessions with mutual unavailability, dynamic traffic light, baselines, delivered volumes and payment.
+Names are loaded when first used, so importing flexcore compiles nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# public name -> module that defines it; the modules load numba and kernels no earlier than the first call that needs them
+_EXPORTS: dict[str, str] = {
+    "MarketDay": "flexcore.market_day",
+    "Grid": "flexcore.grid.network",
+    "power_flow": "flexcore.grid.power_flow",
+    "find_needs": "flexcore.grid.needs",
+    "capability": "flexcore.grid.capability",
+    "split_perimeters": "flexcore.grid.perimeters",
+    "Register": "flexcore.register.register",
+    "clear": "flexcore.market.clearing",
+    "baseline": "flexcore.metering.baseline",
+    "settle": "flexcore.settlement.remuneration",
+    "run_day": "flexcore.study.day",
+    "FlexcoreError": "flexcore.errors",
+    "ValidationError": "flexcore.errors",
+}
+_MODULES: dict[str, str] = {"cities": "flexcore.study.cities"}
+
+__all__ = sorted([*_EXPORTS, *_MODULES, "__version__"])
+
+if TYPE_CHECKING:
+    from flexcore.errors import FlexcoreError as FlexcoreError
+    from flexcore.errors import ValidationError as ValidationError
+    from flexcore.grid.network import Grid as Grid
+    from flexcore.market_day import MarketDay as MarketDay
+
+
+def __getattr__(name: str) -> Any:
+    if name in _EXPORTS:
+        value = getattr(importlib.import_module(_EXPORTS[name]), name)
+    elif name in _MODULES:
+        value = importlib.import_module(_MODULES[name])
+    else:
+        raise AttributeError(f"module 'flexcore' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

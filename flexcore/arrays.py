@@ -1,0 +1,138 @@
+"""Brings arguments into the one canonical array form of each quantity, or refuses them by code."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from flexcore.errors import Findings
+
+Shape = tuple[int | None, ...]
+
+
+def _check_shape(array: npt.NDArray[Any], name: str, shape: Shape | None) -> None:
+    if shape is None:
+        return
+    fits = array.ndim == len(shape) and all(
+        want is None or have == want for have, want in zip(array.shape, shape, strict=True)
+    )
+    if not fits:
+        found = Findings(name)
+        wanted = "(" + ", ".join("any" if n is None else str(n) for n in shape) + ")"
+        found.add("FX-A001", f"{name} has shape {array.shape}, expected {wanted}", hint="axes are (element, step)")
+        found.raise_errors()
+
+
+def _bad_rows(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
+    """Positions along the first axis in which any entry is True."""
+    return np.flatnonzero(mask.reshape(mask.shape[0], -1).any(axis=1)) if mask.ndim else np.zeros(1, np.intp)
+
+
+def as_float(
+    values: npt.ArrayLike,
+    name: str,
+    *,
+    shape: Shape | None = None,
+    finite: bool = True,
+    non_negative: bool = False,
+) -> npt.NDArray[np.float64]:
+    """Return `values` as a C-contiguous float64 array, without a copy where it already is one.
+
+    Raises
+    ------
+    ValidationError
+        FX-A001 wrong shape, FX-A002 not numeric, FX-A003 NaN or infinite, FX-A004 negative; rows are named.
+    """
+    raw = np.asarray(values)
+    found = Findings(name)
+    if raw.dtype.kind not in "fiub":
+        found.add("FX-A002", f"{name} has type {raw.dtype}, expected real numbers")
+        found.raise_errors()
+    array = np.ascontiguousarray(raw, dtype=np.float64) if raw.ndim else np.asarray(raw, dtype=np.float64)
+    _check_shape(array, name, shape)
+    # one pass tells whether all is well; the explanation is worked out only when it is not
+    if finite and not np.isfinite(array).all():
+        rows = _bad_rows(~np.isfinite(array))
+        found.add("FX-A003", f"{name} is NaN or infinite in {rows.size} of {len(np.atleast_1d(array))} rows", rows=rows)
+    if non_negative and array.size and np.nanmin(array) < 0:
+        rows = _bad_rows(array < 0)
+        found.add(
+            "FX-A004",
+            f"{name} is negative in {rows.size} of {len(np.atleast_1d(array))} rows",
+            rows=rows,
+            hint="flexibility is a direction and a non-negative amount",
+        )
+    found.raise_errors()
+    return array
+
+
+def as_int(
+    values: npt.ArrayLike,
+    name: str,
+    *,
+    dtype: npt.DTypeLike = np.int64,
+    shape: Shape | None = None,
+    lo: int | None = None,
+    hi: int | None = None,
+) -> npt.NDArray[Any]:
+    """Return `values` as a C-contiguous integer array; fractions, NaN and values outside lo..hi are refused.
+
+    Raises
+    ------
+    ValidationError
+        FX-A001 wrong shape, FX-A002 not whole numbers, FX-A004 negative where `lo` is 0, FX-A006 out of range.
+    """
+    raw = np.asarray(values)
+    found = Findings(name)
+    kind = np.dtype(dtype)
+    limits = np.iinfo(kind)
+    low = int(limits.min) if lo is None else lo
+    high = int(limits.max) if hi is None else hi
+    if raw.size == 0 and raw.dtype.kind == "f":
+        raw = raw.astype(kind)
+    if raw.dtype.kind not in "iubf":
+        found.add("FX-A002", f"{name} has type {raw.dtype}, expected whole numbers")
+        found.raise_errors()
+    _check_shape(raw, name, shape)
+    if raw.dtype.kind == "f":
+        fraction = ~(np.isfinite(raw) & (raw == np.floor(raw)))
+        if fraction.any():
+            found.add("FX-A002", f"{name} is not a whole number in some rows", rows=_bad_rows(fraction))
+            found.raise_errors()
+    if raw.size and raw.dtype != np.bool_ and (int(raw.min()) < low or int(raw.max()) > high):
+        rows = _bad_rows((raw < low) | (raw > high))
+        if low == 0 and int(raw.min()) < 0:
+            found.add("FX-A004", f"{name} is negative in {rows.size} of {len(np.atleast_1d(raw))} rows", rows=rows)
+        else:
+            found.add("FX-A006", f"{name} lies outside {low}..{high} in {rows.size} rows", rows=rows)
+        found.raise_errors()
+    array = np.ascontiguousarray(raw, dtype=kind)
+    return array if raw.ndim else array.reshape(())
+
+
+def output(
+    out: npt.NDArray[Any] | None,
+    name: str,
+    *,
+    shape: tuple[int, ...],
+    dtype: npt.DTypeLike = np.float64,
+    inputs: tuple[npt.NDArray[Any], ...] = (),
+) -> npt.NDArray[Any]:
+    """Return `out` after checking it, or a new array.
+
+    Raises
+    ------
+    ValidationError
+        FX-A005 if `out` has another shape or type, is not C-contiguous and writable, or overlaps an input.
+    """
+    if out is None:
+        return np.empty(shape, dtype)
+    found = Findings(name)
+    if out.shape != shape or out.dtype != np.dtype(dtype):
+        found.add("FX-A005", f"{name} is {out.dtype} {out.shape}, expected {np.dtype(dtype)} {shape}")
+    elif not (out.flags.c_contiguous and out.flags.writeable):
+        found.add("FX-A005", f"{name} is not C-contiguous and writable")
+    elif any(np.may_share_memory(out, array) for array in inputs):
+        found.add("FX-A005", f"{name} overlaps an input", hint="pass the result of an earlier call")
+    found.raise_errors()
+    return out

@@ -1,0 +1,35 @@
+"""Splits work into chunks with fixed boundaries, on as many threads as the caller asked for."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+
+def run_chunks(task: Callable[[int, int], None], n_items: int, *, n_threads: int, chunk: int) -> None:
+    """Call `task(lo, hi)` for consecutive ranges that cover 0..n_items.
+
+    Boundaries are multiples of `chunk`, whatever the number of threads: a task that treats its items independently gives the
+    same bits for any `n_threads`. Chunks are short so that Ctrl-C is noticed between two of them.
+
+    Parameters
+    ----------
+    task : callable
+        Works on the half-open range `lo, hi`; releases the GIL if threads are to help.
+    n_items, chunk : int
+        Total length and length of one range.
+    n_threads : int
+        1 runs in the caller's thread and starts none.
+    """
+    ranges = [(lo, min(lo + chunk, n_items)) for lo in range(0, n_items, chunk)]
+    if n_threads <= 1 or len(ranges) <= 1:
+        for lo, hi in ranges:
+            task(lo, hi)
+        return
+    with ThreadPoolExecutor(max_workers=min(n_threads, len(ranges))) as pool:
+        futures = [pool.submit(task, lo, hi) for lo, hi in ranges]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise

@@ -1,0 +1,223 @@
+"""Typed errors with stable codes: every problem of one input is found, named and raised at once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+#: Every code, with its meaning. A code is never reused; docs/reference/errors.md is generated from this table.
+CODES: dict[str, str] = {
+    "FX-A001": "an array has the wrong shape",
+    "FX-A002": "an array has a type that cannot be converted without loss",
+    "FX-A003": "an array holds NaN or infinite values",
+    "FX-A004": "a quantity that has no sign is negative",
+    "FX-A005": "an output array has the wrong shape or type, or overlaps an input",
+    "FX-A006": "a number lies outside its allowed range",
+    "FX-A007": "a table lacks a required column",
+    "FX-A008": "a table has a column that its specification does not know",
+    "FX-A009": "a key column has duplicate values",
+    "FX-A010": "a key column has missing values",
+    "FX-A011": "a value is not one of those that its column allows",
+    "FX-T001": "a time has no time zone",
+    "FX-T002": "a series does not have the number of quarter-hours of its local day",
+    "FX-T003": "a time lies outside the market day",
+    "FX-T004": "a time does not fall on a quarter-hour",
+    "FX-T005": "a date or a time zone is not known",
+    "FX-S001": "an energy or an amount is too large for exact 64-bit money",
+    "FX-E001": "an optional package is missing",
+    "FX-E002": "a method, engine or option of that name does not exist",
+}
+
+_SHOWN = 5  # ids and rows named in a message; the rest is in `Finding.ids` and `ValidationError.to_arrow`
+
+
+class FlexcoreError(Exception):
+    """Root of all errors that flexcore raises on purpose."""
+
+
+class MissingExtraError(FlexcoreError, ImportError):
+    """An optional package is not installed; the message names the pip line."""
+
+    code = "FX-E001"
+
+    def __init__(self, package: str, extra: str) -> None:
+        self.package = package
+        self.extra = extra
+        super().__init__(f"FX-E001 {package} is not installed. Hint: pip install 'flexcore[{extra}]'")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One problem of an input: what, where, how many, and the way out.
+
+    Attributes
+    ----------
+    code : str
+        Stable code, a key of `CODES`.
+    severity : {"error", "warning"}
+    message : str
+        What was found and what was expected.
+    table, field : str
+        Table or argument, and the column in it.
+    rows, ids : tuple
+        Positions and ids of the rows concerned (either may be empty).
+    count : int
+        Number of rows concerned.
+    hint : str
+        What to do next.
+    """
+
+    code: str
+    severity: Literal["error", "warning"]
+    message: str
+    table: str
+    field: str
+    rows: tuple[int, ...]
+    ids: tuple[Any, ...]
+    count: int
+    hint: str
+
+    def __str__(self) -> str:
+        lines = [f"{self.code} {self.severity:<8} {self.message}"]
+        if self.ids and self.rows:
+            shown = [f"{i!r} (row {r})" for i, r in zip(self.ids[:_SHOWN], self.rows[:_SHOWN], strict=False)]
+            lines.append(f"        e.g. {', '.join(shown)}")
+        elif self.ids:
+            lines.append(f"        e.g. {', '.join(repr(i) for i in self.ids[:_SHOWN])}")
+        elif self.rows:
+            lines.append(f"        rows {', '.join(str(r) for r in self.rows[:_SHOWN])}")
+        if self.count > _SHOWN:
+            lines[-1] += f" and {self.count - _SHOWN} more"
+        if self.hint:
+            lines.append(f"        Hint: {self.hint}")
+        return "\n".join(lines)
+
+
+class ValidationError(FlexcoreError, ValueError):
+    """An input was refused; nothing was changed. Carries all findings.
+
+    Attributes
+    ----------
+    findings : tuple of Finding
+        All problems of the input, errors and warnings.
+    codes : tuple of str
+        Their codes, in the order found.
+    """
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        self.findings = tuple(findings)
+        self.codes = tuple(finding.code for finding in self.findings)
+        n_errors = sum(finding.severity == "error" for finding in self.findings)
+        tables = ", ".join(sorted({repr(finding.table) for finding in self.findings}))
+        counts = f"{n_errors} errors, {len(self.findings) - n_errors} warnings"
+        head = f"{len(self.findings)} findings ({counts}) in {tables}"
+        super().__init__("\n".join([head, *(f" {finding}" for finding in self.findings)]))
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Survive the trip back from a worker process."""
+        return (type(self), (self.findings,))
+
+    def to_arrow(self) -> Any:
+        """Return one row per bad row of the input, as a pyarrow Table."""
+        import pyarrow as pa
+
+        columns: dict[str, list[Any]] = {"code": [], "severity": [], "table": [], "field": [], "row": [], "id": []}
+        for finding in self.findings:
+            length = max(len(finding.rows), len(finding.ids), 1)
+            for position in range(length):
+                columns["code"].append(finding.code)
+                columns["severity"].append(finding.severity)
+                columns["table"].append(finding.table)
+                columns["field"].append(finding.field)
+                columns["row"].append(finding.rows[position] if position < len(finding.rows) else None)
+                columns["id"].append(str(finding.ids[position]) if position < len(finding.ids) else None)
+        return pa.table(columns)
+
+
+class GridError(ValidationError):
+    """A network cannot be used as given."""
+
+
+class TimeSeriesError(ValidationError):
+    """A time or a series does not fit its market day."""
+
+
+class RegisterError(ValidationError):
+    """A registration, an aggregate or a qualification is refused."""
+
+
+class StateError(RegisterError):
+    """A state machine has no such transition from the present state."""
+
+
+class OfferError(ValidationError):
+    """An offer or a need is refused."""
+
+
+class SettlementError(ValidationError):
+    """Orders, readings or terms cannot be settled."""
+
+
+class UnknownIdError(ValidationError, KeyError):
+    """An id does not exist in the table that it points to."""
+
+
+class OptionError(ValidationError):
+    """A method, engine or option of that name does not exist."""
+
+
+class Findings:
+    """Collects all problems of one input and raises once.
+
+    Parameters
+    ----------
+    table : str
+        Name of the table or argument that is checked.
+    n_rows : int, optional
+        Its number of rows, shown in messages as 'n of n_rows'.
+    """
+
+    def __init__(self, table: str, n_rows: int | None = None) -> None:
+        self.table = table
+        self.n_rows = n_rows
+        self.items: list[Finding] = []
+
+    def __bool__(self) -> bool:
+        return any(finding.severity == "error" for finding in self.items)
+
+    def add(
+        self,
+        code: str,
+        message: str,
+        *,
+        field: str = "",
+        rows: npt.ArrayLike | None = None,
+        ids: Sequence[Any] | npt.NDArray[Any] | None = None,
+        hint: str = "",
+        severity: Literal["error", "warning"] = "error",
+    ) -> None:
+        """Add one finding; `rows` are the positions of the bad rows, `ids` their ids in the same order."""
+        if code not in CODES:
+            raise KeyError(f"{code} is not in flexcore.errors.CODES")
+        bad = () if rows is None else tuple(int(row) for row in np.atleast_1d(np.asarray(rows)).ravel())
+        names = () if ids is None else tuple(i.item() if isinstance(i, np.generic) else i for i in ids)
+        count = max(len(bad), len(names))
+        self.items.append(Finding(code, severity, message, self.table, field, bad, names, count, hint))
+
+    def raise_errors(self, error: type[ValidationError] = ValidationError) -> None:
+        """Raise `error` with everything collected, if at least one finding is an error."""
+        if self:
+            raise error(self.items)
+
+
+def check_option(name: str, value: object, allowed: Sequence[str]) -> None:
+    """Raise `OptionError` unless `value` is one of the `allowed` names."""
+    if value not in allowed:
+        found = Findings(name)
+        found.add("FX-E002", f"{name}={value!r} does not exist", hint=f"use one of {', '.join(allowed)}")
+        found.raise_errors(OptionError)

@@ -1,0 +1,186 @@
+"""The delivery day: quarter-hours, hours and session windows of one local day, with 92, 96 or 100 quarter-hours."""
+
+import datetime as dt
+import zoneinfo
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from flexcore.errors import Findings, TimeSeriesError
+from flexcore.units import QUARTER_S
+
+#: Sessions a day (D4.1 section 6.3): six LFP/MSD pairs, each making four local hours firm.
+N_SESSIONS = 6
+_HOURS_PER_SESSION = 4
+
+
+def _refuse(code: str, message: str, **details: Any) -> None:
+    found = Findings("time")
+    found.add(code, message, **details)
+    found.raise_errors(TimeSeriesError)
+
+
+@dataclass(frozen=True, slots=True)
+class MarketDay:
+    """One local delivery day on the quarter-hour axis.
+
+    Parameters
+    ----------
+    date : str or datetime.date
+        Local date, for instance "2026-03-29".
+    tz : str
+        Time zone of the market.
+
+    Attributes
+    ----------
+    n_steps : int
+        Quarter-hours of the day: 92, 96 or 100 where clocks change by an hour.
+    first_qh : int
+        Index of the first quarter-hour: unix seconds // 900 at its start.
+
+    Raises
+    ------
+    TimeSeriesError
+        FX-T005 if the date or the time zone is not known.
+    """
+
+    date: dt.date
+    tz: str = "Europe/Rome"
+    n_steps: int = field(init=False)
+    first_qh: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        try:
+            date = dt.date.fromisoformat(self.date) if isinstance(self.date, str) else self.date
+            zone = zoneinfo.ZoneInfo(self.tz)
+            if isinstance(date, dt.datetime):
+                date = date.date()
+            starts = [
+                dt.datetime.combine(day, dt.time(), zone).timestamp() for day in (date, date + dt.timedelta(days=1))
+            ]
+        except (ValueError, TypeError, zoneinfo.ZoneInfoNotFoundError, OverflowError) as error:
+            _refuse("FX-T005", f"{self.date!r} in {self.tz!r} is not a local day: {error}")
+            raise
+        object.__setattr__(self, "date", date)
+        object.__setattr__(self, "first_qh", int(starts[0]) // QUARTER_S)
+        object.__setattr__(self, "n_steps", (int(starts[1]) - int(starts[0])) // QUARTER_S)
+
+    @property
+    def qh(self) -> npt.NDArray[np.int64]:
+        """Quarter-hour indices, shape (n_steps,)."""
+        return self.first_qh + np.arange(self.n_steps, dtype=np.int64)
+
+    @property
+    def n_hours(self) -> int:
+        """Hours of the day: 23, 24 or 25."""
+        return self.n_steps // 4
+
+    @property
+    def hour_of_step(self) -> npt.NDArray[np.int64]:
+        """Position of the hour that holds each step, shape (n_steps,): elapsed hours, not clock hours."""
+        return np.arange(self.n_steps, dtype=np.int64) // 4
+
+    @property
+    def local_hour(self) -> npt.NDArray[np.int64]:
+        """Clock hour of each step, shape (n_steps,); an hour is missing or repeated where clocks change."""
+        zone = zoneinfo.ZoneInfo(self.tz)
+        hours = [
+            dt.datetime.fromtimestamp((self.first_qh + 4 * hour) * QUARTER_S, zone).hour for hour in range(self.n_hours)
+        ]
+        return np.repeat(np.array(hours, np.int64), 4)
+
+    @property
+    def window_of_step(self) -> npt.NDArray[np.int64]:
+        """Session (1..6) that makes each step firm, shape (n_steps,): local 00-04 is 1, 20-24 is 6."""
+        return self.local_hour // _HOURS_PER_SESSION + 1
+
+    def firm(self, session: int) -> slice:
+        """Steps that session 1..6 makes firm: its four local hours, 12, 16 or 20 steps."""
+        inside = np.flatnonzero(self.window_of_step == session)
+        if not inside.size:
+            _refuse("FX-T003", f"session {session} does not exist", hint="sessions are 1..6")
+        return slice(int(inside[0]), int(inside[-1]) + 1)
+
+    def plan(self, session: int) -> slice:
+        """Steps that session 1..6 plans: its firm window and the rest of the day."""
+        return slice(self.firm(session).start, self.n_steps)
+
+    @property
+    def weekday(self) -> int:
+        """Day of the week, Monday is 0."""
+        return self.date.weekday()
+
+    def shift(self, days: int) -> "MarketDay":
+        """Return the market day that lies `days` later (earlier if negative)."""
+        return MarketDay(self.date + dt.timedelta(days=days), self.tz)
+
+    def start(self, step: int = 0) -> dt.datetime:
+        """Start of a step as a time with zone."""
+        return dt.datetime.fromtimestamp((self.first_qh + step) * QUARTER_S, zoneinfo.ZoneInfo(self.tz))
+
+    def label(self, step: int) -> str:
+        """Local clock time at the start of a step, 'HH:MM'."""
+        return self.start(step).strftime("%H:%M")
+
+    def step_of(self, times: Any) -> npt.NDArray[np.int64]:
+        """Return the step that starts at each time.
+
+        Parameters
+        ----------
+        times : datetime or sequence of datetime, or ndarray of int64
+            Times with a zone, or unix seconds.
+
+        Returns
+        -------
+        ndarray of int64, shape (n,)
+
+        Raises
+        ------
+        TimeSeriesError
+            FX-T001 time without zone, FX-T004 not on a quarter-hour, FX-T003 outside the day.
+        """
+        if isinstance(times, dt.datetime):
+            times = [times]
+        array = np.asarray(times)
+        if array.dtype.kind == "M":
+            _refuse("FX-T001", "numpy datetimes carry no time zone", hint="pass unix seconds or datetimes with a zone")
+        if array.dtype.kind in "iu":
+            seconds = array.astype(np.int64).ravel()
+        else:
+            stamps = list(array.ravel())
+            naive = [row for row, stamp in enumerate(stamps) if getattr(stamp, "tzinfo", None) is None]
+            if naive:
+                _refuse("FX-T001", f"{len(naive)} times have no time zone", rows=naive, hint="pass tz-aware datetimes")
+            seconds = np.array([round(stamp.timestamp()) for stamp in stamps], np.int64)
+        off = np.flatnonzero(seconds % QUARTER_S)
+        if off.size:
+            _refuse("FX-T004", f"{off.size} times do not start a quarter-hour", rows=off)
+        steps = seconds // QUARTER_S - self.first_qh
+        outside = np.flatnonzero((steps < 0) | (steps >= self.n_steps))
+        if outside.size:
+            _refuse("FX-T003", f"{outside.size} times lie outside {self.date} {self.tz}", rows=outside)
+        return steps
+
+    def check_steps(self, n_steps: int, name: str) -> None:
+        """Raise FX-T002 unless a series has as many quarter-hours as the day."""
+        if n_steps != self.n_steps:
+            _refuse(
+                "FX-T002",
+                f"{name} has {n_steps} quarter-hours; local day {self.date} ({self.tz}) has {self.n_steps}",
+                hint="a day on which clocks change has 92 or 100 quarter-hours; index by UTC, interval start",
+            )
+
+    def to_mtu(
+        self, values: npt.NDArray[Any], how: Literal["max", "min", "sum"], mtu: Literal["hour", "quarter"] = "hour"
+    ) -> npt.NDArray[Any]:
+        """Bring values (n, n_steps) to the market time unit: needs take "max", capabilities "min", energy "sum"."""
+        if mtu == "quarter":
+            return values
+        hours = values.reshape(*values.shape[:-1], self.n_hours, 4)
+        return np.asarray(getattr(hours, how)(axis=-1))
+
+    def from_mtu(self, values: npt.NDArray[Any], mtu: Literal["hour", "quarter"] = "hour") -> npt.NDArray[Any]:
+        """Repeat values (n, n_units) per market time unit over their quarter-hours."""
+        return values if mtu == "quarter" else np.repeat(values, 4, axis=-1)

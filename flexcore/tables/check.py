@@ -1,0 +1,159 @@
+"""Validates a table against its specification and returns canonical columns."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from flexcore.errors import Findings, ValidationError
+from flexcore.tables.registry import TABLES
+from flexcore.tables.spec import Column, TableSpec
+
+Columns = dict[str, npt.NDArray[Any]]
+
+
+def _columns(data: Any) -> dict[str, npt.NDArray[Any]]:
+    """Take a mapping of arrays, or anything that speaks the Arrow stream protocol."""
+    if isinstance(data, Mapping):
+        return {str(name): np.asarray(values) for name, values in data.items()}
+    import pyarrow as pa
+
+    table = data if isinstance(data, pa.Table) else pa.table(data)
+    return {name: table.column(name).to_numpy() for name in table.column_names}
+
+
+def _as_kind(values: npt.NDArray[Any], column: Column, found: Findings) -> npt.NDArray[Any] | None:
+    """Convert one column to its type; a finding and None where it cannot be done without loss."""
+    what = column.name
+    if column.kind == "str":
+        missing = [row for row, value in enumerate(values) if value is None or value != value]
+        if missing:
+            found.add("FX-A010", f"{what} is missing in {len(missing)} rows", field=what, rows=missing)
+            return None
+        return values.astype(str)
+    if column.kind == "key":
+        if values.dtype.kind in "iu":
+            return values.astype(np.int64)
+        if values.dtype.kind in "UO" and all(isinstance(value, str | int | np.integer) for value in values):
+            return values.astype(str) if any(isinstance(value, str) for value in values) else values.astype(np.int64)
+        if values.size == 0:
+            return values.astype(np.int64)
+        found.add("FX-A002", f"{what} must be whole numbers or text, found {values.dtype}", field=what)
+        return None
+    if values.dtype.kind not in "iufb":
+        found.add("FX-A002", f"{what} has type {values.dtype}, expected {column.kind}", field=what)
+        return None
+    if column.kind == "float64":
+        bad = np.flatnonzero(np.isnan(values.astype(np.float64)))
+        if bad.size:
+            found.add("FX-A003", f"{what} is NaN in {bad.size} rows", field=what, rows=bad)
+            return None
+        return values.astype(np.float64)
+    if column.kind == "bool":
+        return values.astype(np.bool_)
+    target = np.dtype(column.kind)
+    if values.dtype.kind == "f":
+        bad = np.flatnonzero(~np.isfinite(values) | (values != np.floor(values)))
+        if bad.size:
+            found.add("FX-A002", f"{what} is not a whole number in {bad.size} rows", field=what, rows=bad)
+            return None
+    limits = np.iinfo(target)
+    bad = np.flatnonzero((values < limits.min) | (values > limits.max))
+    if bad.size:
+        found.add("FX-A006", f"{what} does not fit {column.kind} in {bad.size} rows", field=what, rows=bad)
+        return None
+    return values.astype(target)
+
+
+def _check_values(values: npt.NDArray[Any], column: Column, found: Findings) -> None:
+    what = column.name
+    if column.lo is not None or column.hi is not None:
+        low = -np.inf if column.lo is None else column.lo
+        high = np.inf if column.hi is None else column.hi
+        bad = np.flatnonzero((values < low) | (values > high))
+        if bad.size and column.lo == 0 and values[bad].min() < 0:
+            hint = "a quantity with a direction has no sign"
+            found.add(
+                "FX-A004", f"{what} is negative in {bad.size} rows", field=what, rows=bad, ids=values[bad], hint=hint
+            )
+        elif bad.size:
+            found.add("FX-A006", f"{what} lies outside {low}..{high}", field=what, rows=bad, ids=values[bad])
+    if column.choices:
+        bad = np.flatnonzero(~np.isin(values, column.choices))
+        if bad.size:
+            hint = f"use one of {', '.join(column.choices)}"
+            found.add("FX-A011", f"{what} has unknown values", field=what, rows=bad, ids=values[bad], hint=hint)
+    if column.unique and values.size:
+        _, first, counts = np.unique(values, return_index=True, return_counts=True)
+        if (counts > 1).any():
+            repeated = np.isin(values, values[first[counts > 1]])
+            bad = np.flatnonzero(repeated)
+            found.add("FX-A009", f"{what} has duplicate values", field=what, rows=bad, ids=values[bad])
+
+
+def check(name: str, data: Any, *, error: type[ValidationError] = ValidationError) -> Columns:
+    """Validate a table and return its columns as canonical arrays.
+
+    Parameters
+    ----------
+    name : str
+        Name of the specification in `TABLES`.
+    data : mapping of arrays, pyarrow.Table or any object with the Arrow stream protocol
+    error : type of ValidationError
+        Raised if anything is wrong.
+
+    Returns
+    -------
+    dict of str to ndarray
+        All columns of the specification, in its order; those not given hold their default.
+
+    Raises
+    ------
+    ValidationError
+        With all findings at once: FX-A001..FX-A011.
+    """
+    spec: TableSpec = TABLES[name]
+    given = _columns(data)
+    lengths = {len(values) for values in given.values() if values.ndim}
+    n_rows = max(lengths, default=0)
+    found = Findings(name, n_rows)
+    if len(lengths) > 1:
+        found.add("FX-A001", f"columns have different lengths: {sorted(lengths)}")
+        found.raise_errors(error)
+    known = {column.name for column in spec.columns}
+    for extra in sorted(set(given) - known):
+        found.add(
+            "FX-A008", f"column {extra!r} is not known", field=extra, hint=f"columns are {', '.join(sorted(known))}"
+        )
+    result: Columns = {}
+    for column in spec.columns:
+        if column.name not in given:
+            if column.required:
+                found.add("FX-A007", f"column {column.name!r} is missing", field=column.name)
+            else:
+                kind: Any = {"str": str, "key": np.int64}.get(column.kind, column.kind)
+                result[column.name] = np.full(n_rows, column.default, dtype=kind)
+            continue
+        raw = given[column.name]
+        values = _as_kind(np.full(n_rows, raw[()]) if not raw.ndim else raw, column, found)
+        if values is not None:
+            _check_values(values, column, found)
+            result[column.name] = np.ascontiguousarray(values)
+    found.raise_errors(error)
+    return result
+
+
+def to_arrow(name: str, columns: Mapping[str, Any]) -> Any:
+    """Return columns as a pyarrow Table whose field metadata carries unit and meaning of the specification."""
+    import pyarrow as pa
+
+    arrays, fields = [], []
+    for column in TABLES[name].columns:
+        if column.name not in columns:
+            continue
+        array = pa.array(columns[column.name])
+        metadata = {"unit": column.unit, "meaning": column.meaning}
+        arrays.append(array)
+        fields.append(pa.field(column.name, array.type, metadata=metadata))
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
