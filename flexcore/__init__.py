@@ -1,8 +1,8 @@
 """flexcore: the computational core of TSO-DSO flexibility coordination.
 
-It takes thousands to millions of Points of Delivery from registration to settlement: register and static traffic light, power
-flow, needs, local and global sessions with mutual unavailability, dynamic traffic light, baselines, delivered volumes and payment.
-Names are loaded when first used, so importing flexcore compiles nothing.
+It takes thousands to millions of Points of Delivery from registration to settlement: register and static traffic light,
+power flow, needs, local and global sessions with mutual unavailability, dynamic traffic light, baselines, delivered
+volumes and payment. Names are loaded when first used, so importing flexcore compiles nothing.
 """
 
 import importlib
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-# public name -> module that defines it; the modules load numba and kernels no earlier than the first call that needs them
+# public name -> module that defines it; numba and the kernels load no earlier than the first call that needs them
 _EXPORTS: dict[str, str] = {
     "MarketDay": "flexcore.market_day",
     "Grid": "flexcore.grid.network",

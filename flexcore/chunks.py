@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 def run_chunks(task: Callable[[int, int], None], n_items: int, *, n_threads: int, chunk: int) -> None:
     """Call `task(lo, hi)` for consecutive ranges that cover 0..n_items.
 
-    Boundaries are multiples of `chunk`, whatever the number of threads: a task that treats its items independently gives the
-    same bits for any `n_threads`. Chunks are short so that Ctrl-C is noticed between two of them.
+    Boundaries are multiples of `chunk`, whatever the number of threads: a task that treats its items independently
+    gives the same bits for any `n_threads`. Chunks are short so that Ctrl-C is noticed between two of them.
 
     Parameters
     ----------

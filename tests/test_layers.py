@@ -1,0 +1,32 @@
+"""The direction of imports that import-linter cannot see: what a kernel may import."""
+
+import ast
+from pathlib import Path
+
+KERNELS = Path(__file__).parents[1] / "kernels"
+ROOMS = ["grid", "assets", "forecast", "metering", "register", "market", "settlement"]
+
+
+def test_kernels_import_numbers_only():
+    for path in KERNELS.rglob("*.py"):
+        if path.name == "_jit.py":
+            continue
+        room = path.relative_to(KERNELS).parts[0]
+        above = ROOMS[: ROOMS.index(room) + 1] if room in ROOMS else []
+        allowed = {"numpy", "math", "flexcore.kernels._jit"}
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            else:
+                continue
+            for name in names:
+                of_room = any(name.startswith(f"flexcore.kernels.{r}") for r in above)
+                assert name in allowed or of_room, f"{path}: imports {name}"
+
+
+def test_only_jit_calls_numba():
+    for path in [*KERNELS.rglob("*.py"), *KERNELS.parent.glob("flexcore/**/*.py")]:
+        if path.name != "_jit.py":
+            assert "import numba" not in path.read_text(encoding="utf-8"), path
