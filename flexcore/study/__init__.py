@@ -1,0 +1,1 @@
+"""Cities, day runs, key figures and the report: the room that wires all others."""
