@@ -75,11 +75,11 @@ _SPECS: tuple[TableSpec, ...] = (
             Column(
                 "s_max_reverse_kva",
                 "float64",
-                "limit of power flowing to to from the load side; infinite: none",
+                "the same for power that flows from to_id to from_id; NaN: as s_max_kva",
                 "kVA",
                 lo=0,
                 required=False,
-                default=float("inf"),
+                default=float("nan"),
             ),
         ),
     ),

@@ -1,0 +1,1 @@
+"""The network as physics: model, converters, power flow, needs, perimeters and capability."""

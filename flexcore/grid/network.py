@@ -1,0 +1,336 @@
+"""The network: nodes, branches, limits, and the forest that the power flow walks."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from flexcore.errors import Finding, Findings, GridError, UnknownIdError, ValidationError
+from flexcore.grid.forest import F8, I4, BranchModel, Forest, NodeModel, build_forest
+from flexcore.tables import check
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["Forest", "Grid"]
+
+Keys = npt.NDArray[Any]
+# codes of the table checks, said again in terms of the network: (code, column) or (code, "") for any column
+_RENAMED = {("FX-A009", ""): "FX-G006", ("FX-A003", ""): "FX-G007"}
+_RENAMED |= {("FX-A004", column): "FX-G009" for column in ("s_max_kva", "s_max_reverse_kva")}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grid:
+    """A radial network with its limits; make one by `from_tables` or `from_pandapower`.
+
+    Attributes
+    ----------
+    node_ids, branch_ids : ndarray
+        The user's keys, whole numbers or text.
+    v_nom_kv : ndarray, shape (n_nodes,)
+        Nominal voltage. [kV]
+    slack : ndarray of bool, shape (n_nodes,)
+        Nodes that hold their voltage, one for each tree.
+    v_set_pu, angle_set_deg, v_band_pu : ndarray, shape (n_nodes,)
+        Voltage, angle and full width of the dead band at a slack node; without meaning elsewhere.
+    v_min_pu, v_max_pu : ndarray, shape (n_nodes,)
+        Allowed voltages.
+    base_p_kw, base_q_kvar : ndarray, shape (n_nodes,)
+        The source network's own loads and generators, load convention. [kW, kvar]
+    branch_from, branch_to : ndarray of int32, shape (n_branches,)
+        Node positions of the two ends; `branch_p_kw` enters at `branch_from`.
+    s_max_kva, s_max_reverse_kva : ndarray, shape (n_branches,)
+        Rated power for flow from -> to and to -> from; infinite where there is no limit. [kVA]
+    ratio, shift_deg : ndarray, shape (n_branches,)
+        Ideal transformer at the from side, off-nominal ratio and phase shift.
+    forest : Forest
+        The same network in depth-first preorder, in per unit on a base of 1 kVA.
+    fused_ids, fused_node : ndarray
+        Ids of further buses that are one node with another (closed switches) and that node's position.
+
+    Notes
+    -----
+    Per unit on 1 kVA means that kW and kvar are per unit powers and a shunt of 1 pu takes 1 kW at nominal voltage.
+    """
+
+    node_ids: Keys
+    branch_ids: Keys
+    v_nom_kv: F8
+    slack: npt.NDArray[np.bool_]
+    v_set_pu: F8
+    angle_set_deg: F8
+    v_band_pu: F8
+    v_min_pu: F8
+    v_max_pu: F8
+    base_p_kw: F8
+    base_q_kvar: F8
+    branch_from: I4
+    branch_to: I4
+    s_max_kva: F8
+    s_max_reverse_kva: F8
+    ratio: F8
+    shift_deg: F8
+    forest: Forest
+    fused_ids: Keys
+    fused_node: I4
+    _lookup: dict[str, tuple[Keys, npt.NDArray[np.int64]]] = field(default_factory=dict, repr=False)
+
+    @property
+    def n_nodes(self) -> int:
+        """Number of nodes."""
+        return int(self.node_ids.size)
+
+    @property
+    def n_branches(self) -> int:
+        """Number of branches."""
+        return int(self.branch_ids.size)
+
+    def __repr__(self) -> str:
+        return f"Grid({self.n_nodes} nodes, {self.n_branches} branches, {int(self.slack.sum())} trees)"
+
+    def node_index(self, ids: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """Return the positions of nodes; the id of a fused bus gives the node that it is part of.
+
+        Raises
+        ------
+        UnknownIdError
+            FX-G011, naming the ids that the grid does not have.
+        """
+        if "node" not in self._lookup:
+            positions = np.concatenate([np.arange(self.n_nodes), self.fused_node])
+            self._lookup["node"] = _sorted_keys(np.concatenate([self.node_ids, self.fused_ids]), positions)
+        return _positions(ids, *self._lookup["node"], "node")
+
+    def branch_index(self, ids: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """Return the positions of branches.
+
+        Raises
+        ------
+        UnknownIdError
+            FX-G011, naming the ids that the grid does not have.
+        """
+        if "branch" not in self._lookup:
+            self._lookup["branch"] = _sorted_keys(self.branch_ids, np.arange(self.n_branches))
+        return _positions(ids, *self._lookup["branch"], "branch")
+
+    @classmethod
+    def from_tables(cls, nodes: Any, branches: Any) -> "Self":
+        """Build a network from a table of nodes and one of branches.
+
+        Parameters
+        ----------
+        nodes : mapping of arrays, pyarrow.Table or Arrow stream
+            Columns id, v_nom_kv, slack; optional v_set_pu, v_band_pu, v_min_pu, v_max_pu, g_us, b_us.
+        branches : mapping of arrays, pyarrow.Table or Arrow stream
+            Columns id, from_id, to_id, r_ohm, x_ohm; optional g_us, b_us (half at each end), ratio, shift_deg (ideal
+            transformer at the from side, as in MATPOWER), s_max_kva, s_max_reverse_kva. Ohm and uS at the nominal
+            voltage of the to side. `s_max_reverse_kva` is `s_max_kva` unless given.
+
+        Raises
+        ------
+        GridError
+            With all findings at once: FX-G001..FX-G010 for the network, FX-A... for the tables.
+        """
+        found = Findings("grid")
+        node = _checked("nodes", nodes, found)
+        branch = _checked("branches", branches, found)
+        if node is None or branch is None:
+            found.raise_errors(GridError)
+        assert node is not None and branch is not None  # noqa: PT018 - both or raised above
+        start, end = _find_ends(node["id"], branch, found)
+        _check_parameters(node, branch, start, end, found)
+        known = (start >= 0) & (end >= 0) & (start != end)
+        v_to = node["v_nom_kv"][end] if end.size else np.zeros(0)
+        ohm_to_pu = np.divide(1e-3, v_to * v_to)
+        us_to_pu = v_to * v_to * 1e-3
+        own = node["v_nom_kv"] * node["v_nom_kv"] * 1e-3
+        half_g, half_b = 0.5 * branch["g_us"] * us_to_pu, 0.5 * branch["b_us"] * us_to_pu
+        model = BranchModel(
+            start, end, branch["r_ohm"] * ohm_to_pu, branch["x_ohm"] * ohm_to_pu,
+            half_g, half_b, half_g, half_b, branch["ratio"], branch["shift_deg"],
+        )  # fmt: skip
+        reverse = np.where(np.isnan(branch["s_max_reverse_kva"]), branch["s_max_kva"], branch["s_max_reverse_kva"])
+        if not known.all():  # the shape of the rest can still be told
+            model = BranchModel(*(column[known] for column in model))
+        zero = np.zeros(node["id"].size)
+        return cls._assemble(
+            node_ids=node["id"],
+            branch_ids=branch["id"],
+            node={name: node[name] for name in ("v_nom_kv", "v_band_pu", "v_min_pu", "v_max_pu")},
+            node_model=NodeModel(
+                node["slack"], node["v_set_pu"], zero, node["g_us"] * own, node["g_us"] * own, node["b_us"] * own
+            ),
+            branch_model=model,
+            shown_ids=branch["id"][known],
+            base=(zero, zero.copy()),
+            s_max=(branch["s_max_kva"], reverse),
+            fused=(node["id"][:0], np.zeros(0, np.int32)),
+            found=found,
+        )
+
+    @classmethod
+    def from_pandapower(cls, net: Any, *, trafo_model: str = "t", switch_rx_ratio: float = 2.0) -> "Self":
+        """Build the network that pandapower's `runpp` would solve, exactly, or refuse it.
+
+        Node ids are bus indices (of buses joined by closed switches the lowest one; `node_index` knows them all), branch
+        ids are texts such as 'line 3', 'trafo 0', 'switch 7'. Branches open at one end are shunts at the other and no
+        branches; buses without supply and without loads are left out. The network is not changed.
+
+        Parameters
+        ----------
+        net : pandapowerNet
+        trafo_model : {"t", "pi"}
+        switch_rx_ratio : float
+            Ratio of resistance to reactance of switches with an impedance, as in `runpp`.
+
+        Raises
+        ------
+        GridError
+            FX-G020..FX-G028 for what is not modelled, FX-G001..FX-G010 for the network.
+        MissingExtraError
+            pandapower is not installed.
+        """
+        from flexcore.grid.pandapower import convert
+
+        found = Findings("net")
+        return cls._assemble(**convert(net, trafo_model, switch_rx_ratio, found), found=found)
+
+    @classmethod
+    def _assemble(
+        cls,
+        *,
+        node_ids: Keys,
+        branch_ids: Keys,
+        node: dict[str, F8],
+        node_model: NodeModel,
+        branch_model: BranchModel,
+        shown_ids: Keys,
+        base: tuple[F8, F8],
+        s_max: tuple[F8, F8],
+        fused: tuple[Keys, I4],
+        found: Findings,
+    ) -> "Self":
+        forest = build_forest(node_model, branch_model, node_ids, shown_ids, found)
+        found.raise_errors(GridError)
+        assert forest is not None  # noqa: S101 - build_forest gives None only with a finding
+        return cls(
+            node_ids=node_ids,
+            branch_ids=branch_ids,
+            slack=node_model.slack,
+            v_set_pu=node_model.v_set_pu,
+            angle_set_deg=node_model.angle_set_deg,
+            base_p_kw=base[0],
+            base_q_kvar=base[1],
+            branch_from=branch_model.start,
+            branch_to=branch_model.end,
+            s_max_kva=s_max[0],
+            s_max_reverse_kva=s_max[1],
+            ratio=branch_model.ratio,
+            shift_deg=branch_model.shift_deg,
+            forest=forest,
+            fused_ids=fused[0],
+            fused_node=fused[1],
+            **node,
+        )
+
+
+def _sorted_keys(keys: Keys, positions: npt.NDArray[Any]) -> tuple[Keys, npt.NDArray[np.int64]]:
+    order = np.argsort(keys, kind="stable")
+    return keys[order], positions[order].astype(np.int64)
+
+
+def _match(wanted: Keys, keys: Keys, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Positions of the wanted keys in a sorted table, -1 where it has none."""
+    if not keys.size or (wanted.dtype.kind in "iu") != (keys.dtype.kind in "iu"):
+        return np.full(wanted.shape, -1, np.int64)
+    at = np.minimum(np.searchsorted(keys, wanted), keys.size - 1)
+    return np.where(keys[at] == wanted, positions[at], -1)
+
+
+def _positions(ids: npt.ArrayLike, keys: Keys, positions: npt.NDArray[np.int64], what: str) -> npt.NDArray[np.int64]:
+    wanted = np.asarray(ids)
+    if wanted.dtype.kind == "O":
+        wanted = wanted.astype(str) if keys.dtype.kind == "U" else wanted.astype(np.int64)
+    result = _match(wanted, keys, positions)
+    if (result < 0).any():
+        bad = np.flatnonzero(np.atleast_1d(result) < 0)
+        found = Findings(f"{what} ids", result.size)
+        found.add("FX-G011", f"{bad.size} {what} ids are not in the grid", rows=bad, ids=np.atleast_1d(wanted)[bad])
+        found.raise_errors(UnknownIdError)
+    return result
+
+
+def _checked(name: str, data: Any, found: Findings) -> dict[str, npt.NDArray[Any]] | None:
+    """Check a table; its findings join the others, in terms of the network and with the ids of the bad rows."""
+    try:
+        return check(name, data)
+    except ValidationError as error:
+        try:
+            ids = np.asarray(data["id"])
+        except (KeyError, TypeError, ValueError):
+            ids = np.zeros(0)
+        for item in error.findings:
+            code = _RENAMED.get((item.code, item.field), _RENAMED.get((item.code, ""), item.code))
+            named = tuple(ids[row].item() if ids.dtype != object else ids[row] for row in item.rows if row < ids.size)
+            found.items.append(
+                Finding(
+                    code, item.severity, item.message, name, item.field, item.rows, named or item.ids, item.count,
+                    item.hint,
+                )
+            )  # fmt: skip
+        return None
+
+
+def _find_ends(node_ids: Keys, branch: dict[str, npt.NDArray[Any]], found: Findings) -> tuple[I4, I4]:
+    table = _sorted_keys(node_ids, np.arange(node_ids.size))
+    ends = []
+    for column in ("from_id", "to_id"):
+        position = _match(branch[column], *table)
+        bad = np.flatnonzero(position < 0)
+        if bad.size:
+            missing = ", ".join(repr(key.item()) for key in branch[column][bad][:3])
+            found.add(
+                "FX-G005",
+                f"{column} of {bad.size} branches is no node: {missing}",
+                field=column,
+                rows=bad,
+                ids=branch["id"][bad],
+            )
+        ends.append(position.astype(np.int32))
+    return ends[0], ends[1]
+
+
+def _check_parameters(
+    node: dict[str, npt.NDArray[Any]], branch: dict[str, npt.NDArray[Any]], start: I4, end: I4, found: Findings
+) -> None:
+    """Add findings for what the column bounds cannot say."""
+    for table, columns in (
+        (node, ("v_nom_kv", "v_set_pu", "g_us", "b_us")),
+        (branch, ("r_ohm", "x_ohm", "g_us", "b_us", "ratio", "shift_deg")),
+    ):
+        for column in columns:
+            bad = np.flatnonzero(~np.isfinite(table[column]))
+            if bad.size:
+                found.add(
+                    "FX-G007", f"{column} is infinite in {bad.size} rows", field=column, rows=bad, ids=table["id"][bad]
+                )
+    bad = np.flatnonzero((branch["r_ohm"] == 0) & (branch["x_ohm"] == 0))
+    if bad.size:
+        hint = "make the two nodes one"
+        found.add(
+            "FX-G008", f"r_ohm and x_ohm of {bad.size} branches are 0", rows=bad, ids=branch["id"][bad], hint=hint
+        )
+    bad = np.flatnonzero(node["v_min_pu"] > node["v_max_pu"])
+    if bad.size:
+        found.add(
+            "FX-G009",
+            f"v_min_pu is above v_max_pu at {bad.size} nodes",
+            field="v_min_pu",
+            rows=bad,
+            ids=node["id"][bad],
+        )
+    bad = np.flatnonzero((start == end) & (start >= 0))
+    if bad.size:
+        found.add("FX-G010", f"{bad.size} branches start and end at one node", rows=bad, ids=branch["id"][bad])

@@ -1,0 +1,1 @@
+"""Kernels of the network as physics: trees, sweeps, flows."""
