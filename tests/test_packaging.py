@@ -14,7 +14,9 @@ ROOT = Path(__file__).parents[1]
 def modules_of_tree():
     flex = {f"flexcore/{path.relative_to(ROOT / 'flexcore')}" for path in (ROOT / "flexcore").rglob("*.py")}
     flex = {name for name in flex if not name.startswith("flexcore/kernels/")}
-    return flex | {f"flexcore/kernels/{path.relative_to(ROOT / 'kernels')}" for path in (ROOT / "kernels").rglob("*.py")}
+    return flex | {
+        f"flexcore/kernels/{path.relative_to(ROOT / 'kernels')}" for path in (ROOT / "kernels").rglob("*.py")
+    }
 
 
 def test_pyproject_lists_every_package():

@@ -1,0 +1,141 @@
+"""The command line: run one day, warm the kernel cache, check the machine."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+import flexcore
+from flexcore.errors import FlexcoreError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="TSO-DSO flexibility coordination: from registration to settlement, on one machine.",
+    pretty_exceptions_enable=False,
+)
+_screen = Console(stderr=True)
+
+Day = Annotated[str, typer.Option(help="Delivery day, local date.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the synthetic city, its forecast errors and its readings.")]
+Threads = Annotated[int, typer.Option(min=1, help="Threads for the kernels; results do not depend on it.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on standard output.")]
+
+
+@app.command()
+def run(
+    code: Annotated[str, typer.Option(help="SimBench grid code.")] = "1-MVLV-urban-all-0-sw",
+    day: Day = "2026-01-21",
+    seed: Seed = 0,
+    out: Annotated[Path, typer.Option(help="Folder for Parquet tables and the report.")] = Path("runs/day"),
+    n_threads: Threads = 2,
+    report: Annotated[bool, typer.Option(help="Write report.html.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Compute one delivery day of a SimBench district and write tables and a report."""
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from flexcore.study import cities
+    from flexcore.study.day import PHASES, run_day
+    from flexcore.study.summary import print_summary
+
+    start = time.perf_counter()
+    columns = (SpinnerColumn(), TextColumn("{task.description:<46}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=_screen, transient=True) as bar:
+        task = bar.add_task("city", total=PHASES + 2)
+
+        def progress(what: str) -> None:
+            bar.update(task, description=what, advance=1)
+
+        progress("loading the city")
+        city = cities.simbench(code, seed=seed, day=flexcore.MarketDay(day))
+        result = run_day(city, n_threads=n_threads, progress=progress)
+        progress("writing tables and report")
+        files = result.write(out)
+        if report:
+            from flexcore.study.report import write_report
+
+            files.append(write_report(result, out / "report.html"))
+    if as_json:
+        print(json.dumps({**result.as_dict(), "files": [str(path) for path in files]}, default=str))
+        return
+    print_summary(result, Console())
+    seconds = time.perf_counter() - start
+    shown = out / "report.html" if report else out
+    Console().print(f"\n{len(files)} files in {out} after {seconds:.1f} s; look at [bold]{shown}[/bold]")
+
+
+@app.command()
+def precompile() -> None:
+    """Compile every kernel into the user cache, for images and CI."""
+    import importlib
+    import pkgutil
+
+    import flexcore.kernels as kernels
+    from flexcore.kernels._jit import cache_folder
+
+    start = time.perf_counter()
+    names = [m.name for m in pkgutil.walk_packages(kernels.__path__, "flexcore.kernels.") if not m.ispkg]
+    for name in names:
+        importlib.import_module(name)
+    where = cache_folder() or "nowhere: caching is off"
+    _screen.print(f"{len(names)} kernel files compiled in {time.perf_counter() - start:.1f} s, cached in {where}")
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Show versions, cache, time zone data and optional packages; exit with 1 if something needed is missing."""
+    import importlib.metadata as metadata
+    import importlib.util
+
+    facts: dict[str, Any] = {"flexcore": flexcore.__version__, "python": sys.version.split()[0]}
+    missing = []
+    for name in ("numpy", "numba", "llvmlite", "scipy", "pyarrow", "typer", "rich"):
+        try:
+            facts[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            missing.append(name)
+            facts[name] = "missing"
+    for name, extra in {"pandapower": "city", "simbench": "city", "plotly": "report"}.items():
+        there = importlib.util.find_spec(name) is not None
+        facts[name] = metadata.version(name) if there else f"missing: pip install 'flexcore[{extra}]'"
+    if "numba" not in missing:
+        from flexcore.kernels._jit import cache_folder
+
+        facts["kernel cache"] = str(cache_folder())
+    try:
+        facts["clock change"] = f"2026-03-29 has {flexcore.MarketDay('2026-03-29').n_steps} quarter-hours"
+    except FlexcoreError:
+        missing.append("tzdata")
+        facts["clock change"] = "no time zone data: pip install tzdata"
+    if as_json:
+        print(json.dumps(facts))
+    else:
+        table = Table("what", "found")
+        for name, value in facts.items():
+            table.add_row(name, str(value))
+        Console().print(table)
+    if missing:
+        raise typer.Exit(1)
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
+    if version:
+        print(flexcore.__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; a refused input prints its findings and exits with 2."""
+    try:
+        app()
+    except FlexcoreError as error:
+        _screen.print(f"[bold red]refused[/bold red] {type(error).__name__}", highlight=False)
+        _screen.print(str(error), markup=False, highlight=False)
+        sys.exit(2)

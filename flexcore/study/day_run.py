@@ -1,0 +1,221 @@
+"""The result of one delivery day: every step of the process as a table, key figures, and how long each step took."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flexcore.market_day import MarketDay
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: Table name -> what a row is and its columns. Every table of a run stands here; docs and report read it.
+DAY_TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "facts": ("one fact about the input city", ("name", "value")),
+    "nodes": (
+        "one node: position, perimeter, lowest and highest voltage of the day without and with the awards (AC)",
+        (
+            "node_id",
+            "x",
+            "y",
+            "v_nom_kv",
+            "perimeter",
+            "v_min_pu",
+            "v_max_pu",
+            "v_low_before_pu",
+            "v_high_before_pu",
+            "v_low_after_pu",
+            "v_high_after_pu",
+        ),
+    ),
+    "branches": (
+        "one branch with its highest loading of the day without and with the awards (AC, 1 is the rating)",
+        ("branch_id", "from_id", "to_id", "kind", "s_max_kva", "loading_before", "loading_after"),
+    ),
+    "static_light": (
+        "one unit after the static traffic light",
+        ("pod_code", "bsp", "up_declared_w", "up_validated_w", "down_declared_w", "down_validated_w", "state"),
+    ),
+    "aggregates": ("one aggregate", ("aggregate", "bsp", "market", "n_units", "up_w", "down_w")),
+    "qualifications": (
+        "one aggregate and product after prequalification",
+        ("aggregate", "product", "state", "ratio", "derived_from"),
+    ),
+    "equivalences": (
+        "one local and one global aggregate: their Table 8 configuration and what the Table of Equivalences did",
+        ("local", "global", "configuration", "granted", "reason"),
+    ),
+    "sessions": (
+        "one LFP or MSD session",
+        (
+            "session",
+            "operator",
+            "firm_start",
+            "firm_stop",
+            "state",
+            "skipped",
+            "n_lines",
+            "n_lines_selected",
+            "n_pods_held",
+            "offered_mwh",
+            "accepted_mwh",
+            "need_mwh",
+            "unserved_mwh",
+            "cost_eur",
+            "withdrawn_lines",
+            "blocked_pods",
+            "n_messages",
+            "steps_merit_order",
+            "steps_tree_merit_order",
+            "steps_lp",
+            "violations",
+        ),
+    ),
+    "needs": (
+        "one element and step that the forecast of a session overloads or whose voltage leaves its band",
+        ("session", "element", "element_id", "step", "direction", "need_kw", "loading", "v_pu"),
+    ),
+    "lines": (
+        "one offer line and step that was offered in a session",
+        (
+            "session",
+            "operator",
+            "line",
+            "aggregate",
+            "bsp",
+            "direction",
+            "perimeter",
+            "step",
+            "price_eur_per_mwh",
+            "offered_w",
+            "accepted_w",
+            "firm",
+            "reason",
+        ),
+    ),
+    "traffic_light": (
+        "one perimeter, direction and hour as published by a session",
+        (
+            "session",
+            "perimeter",
+            "direction",
+            "hour",
+            "colour",
+            "capability_w",
+            "movable_w",
+            "kind",
+            "binding_id",
+            "margin_kw",
+        ),
+    ),
+    "grid_check": (
+        "one violation that the AC check found after an MSD session",
+        ("session", "element", "element_id", "step", "value", "limit", "cause"),
+    ),
+    "findings": ("one coded finding of a session", ("session", "code", "bsp", "n_lines", "message")),
+    "series": (
+        "one quarter-hour of the whole city, signed powers positive upwards",
+        ("step", "load_forecast_kw", "load_realised_kw", "global_need_w", "local_w", "global_w", "residual_w"),
+    ),
+    "pod_day": (
+        "one participating POD and quarter-hour",
+        ("pod_code", "bsp", "step", "baseline_w", "metered_w", "ordered_up_w", "ordered_down_w", "operator"),
+    ),
+    "settlement_lines": (
+        "one settled line: operator, aggregate, direction and hour",
+        (
+            "operator",
+            "aggregate",
+            "bsp",
+            "direction",
+            "hour",
+            "ordered_wqh",
+            "delivered_wqh",
+            "paid_wqh",
+            "price_ueur_per_mwh",
+            "pay_ueur",
+            "penalty_ueur",
+            "net_ueur",
+        ),
+    ),
+    "settlement_pods": (
+        "one POD's share of one settled line",
+        ("operator", "aggregate", "pod_code", "direction", "hour", "delivered_wqh", "net_ueur"),
+    ),
+    "statements": ("one BSP and operator", ("bsp", "operator", "net_ueur", "net_cents")),
+    "kpis": ("one key figure or one of its parts", ("key", "part", "value", "unit", "meaning")),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DayRun:
+    """One computed delivery day.
+
+    Attributes
+    ----------
+    city : str
+        Name of the city and its code.
+    day : MarketDay
+    seed : int
+    scheme : str
+        Coordination scheme, "d41".
+    tables : dict of str to pyarrow.Table
+        The tables of `DAY_TABLES`.
+    seconds : dict of str to float
+        Wall time of each phase; not part of the digest.
+    """
+
+    city: str
+    day: MarketDay
+    seed: int
+    scheme: str
+    tables: "dict[str, pa.Table]"
+    seconds: dict[str, float]
+
+    def kpi(self, key: str, part: str = "") -> float:
+        """Value of a key figure, or of one of its parts."""
+        for row in self.tables["kpis"].to_pylist():
+            if row["key"] == key and row["part"] == part:
+                return float(row["value"])
+        raise KeyError(key, part)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over all tables: equal for equal results, whatever the threads and the time it took."""
+        total = hashlib.sha256()
+        for name in sorted(self.tables):
+            total.update(name.encode())
+            for column in self.tables[name].itercolumns():
+                for value in column.to_pylist():
+                    total.update(repr(value).encode())
+        return total.hexdigest()
+
+    def write(self, folder: str | Path) -> list[Path]:
+        """Write every table as Parquet, and key figures and facts as JSON; return the files."""
+        import pyarrow.parquet as pq
+
+        target = Path(folder)
+        target.mkdir(parents=True, exist_ok=True)
+        files = []
+        for name, table in self.tables.items():
+            path = target / f"{name}.parquet"
+            pq.write_table(table, path, compression="zstd")
+            files.append(path)
+        path = target / "run.json"
+        path.write_text(json.dumps(self.as_dict(), indent=1, default=str), encoding="utf-8")
+        return [*files, path]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Facts, sessions, key figures and timings for machines."""
+        return {
+            "city": self.city,
+            "day": str(self.day.date),
+            "seed": self.seed,
+            "scheme": self.scheme,
+            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+            "facts": self.tables["facts"].to_pylist(),
+            "sessions": self.tables["sessions"].to_pylist(),
+            "kpis": self.tables["kpis"].to_pylist(),
+        }
