@@ -1,0 +1,1 @@
+"""Kernels of the market: merit order, slots, awards and traffic light."""
