@@ -97,6 +97,11 @@ class BranchModel(NamedTuple):
     ratio: F8
     shift_deg: F8
 
+    def take(self, rows: npt.NDArray[np.bool_]) -> "BranchModel":
+        """Return the rows that the mask selects."""
+        columns: list[Any] = [np.ascontiguousarray(column[rows]) for column in self]
+        return BranchModel(*columns)
+
 
 class NodeModel(NamedTuple):
     """Nodes on a base of 1 kVA: `g_own_pu` is the declared shunt, `g_pu` that and what open-ended branches add."""

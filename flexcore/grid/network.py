@@ -1,7 +1,7 @@
 """The network: nodes, branches, limits, and the forest that the power flow walks."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -9,9 +9,6 @@ import numpy.typing as npt
 from flexcore.errors import Finding, Findings, GridError, UnknownIdError, ValidationError
 from flexcore.grid.forest import F8, I4, BranchModel, Forest, NodeModel, build_forest
 from flexcore.tables import check
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 __all__ = ["Forest", "Grid"]
 
@@ -116,7 +113,7 @@ class Grid:
         return _positions(ids, *self._lookup["branch"], "branch")
 
     @classmethod
-    def from_tables(cls, nodes: Any, branches: Any) -> "Self":
+    def from_tables(cls, nodes: Any, branches: Any) -> Self:
         """Build a network from a table of nodes and one of branches.
 
         Parameters
@@ -137,8 +134,7 @@ class Grid:
         node = _checked("nodes", nodes, found)
         branch = _checked("branches", branches, found)
         if node is None or branch is None:
-            found.raise_errors(GridError)
-        assert node is not None and branch is not None  # noqa: PT018 - both or raised above
+            raise GridError(found.items)
         start, end = _find_ends(node["id"], branch, found)
         _check_parameters(node, branch, start, end, found)
         known = (start >= 0) & (end >= 0) & (start != end)
@@ -153,7 +149,7 @@ class Grid:
         )  # fmt: skip
         reverse = np.where(np.isnan(branch["s_max_reverse_kva"]), branch["s_max_kva"], branch["s_max_reverse_kva"])
         if not known.all():  # the shape of the rest can still be told
-            model = BranchModel(*(column[known] for column in model))
+            model = model.take(known)
         zero = np.zeros(node["id"].size)
         return cls._assemble(
             node_ids=node["id"],
@@ -171,11 +167,11 @@ class Grid:
         )
 
     @classmethod
-    def from_pandapower(cls, net: Any, *, trafo_model: str = "t", switch_rx_ratio: float = 2.0) -> "Self":
+    def from_pandapower(cls, net: Any, *, trafo_model: str = "t", switch_rx_ratio: float = 2.0) -> Self:
         """Build the network that pandapower's `runpp` would solve, exactly, or refuse it.
 
-        Node ids are bus indices (of buses joined by closed switches the lowest one; `node_index` knows them all), branch
-        ids are texts such as 'line 3', 'trafo 0', 'switch 7'. Branches open at one end are shunts at the other and no
+        Node ids are bus indices (of buses joined by closed switches the lowest one; `node_index` knows all), branch ids
+        are texts such as 'line 3', 'trafo 0', 'switch 7'. Branches open at one end are shunts at the other and no
         branches; buses without supply and without loads are left out. The network is not changed.
 
         Parameters
@@ -211,10 +207,10 @@ class Grid:
         s_max: tuple[F8, F8],
         fused: tuple[Keys, I4],
         found: Findings,
-    ) -> "Self":
+    ) -> Self:
         forest = build_forest(node_model, branch_model, node_ids, shown_ids, found)
-        found.raise_errors(GridError)
-        assert forest is not None  # noqa: S101 - build_forest gives None only with a finding
+        if forest is None or found:
+            raise GridError(found.items)
         return cls(
             node_ids=node_ids,
             branch_ids=branch_ids,
@@ -232,7 +228,10 @@ class Grid:
             forest=forest,
             fused_ids=fused[0],
             fused_node=fused[1],
-            **node,
+            v_nom_kv=node["v_nom_kv"],
+            v_band_pu=node["v_band_pu"],
+            v_min_pu=node["v_min_pu"],
+            v_max_pu=node["v_max_pu"],
         )
 
 

@@ -1,0 +1,291 @@
+"""Reads a pandapower network: exactly as `runpp` would solve it, or refused by code.
+
+pandapower itself makes the pi models (lines with charging, transformers in T or pi form, taps, phase shift, fused
+buses) through its public `to_ppc`; this module maps them back to the user's ids, folds branches that are open at one
+end into shunts, and adds limits and loads.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from flexcore.errors import Findings, GridError, MissingExtraError
+from flexcore.grid.forest import F8, BranchModel, NodeModel
+
+# columns of pandapower's bus and branch matrices (the first ten are MATPOWER's)
+_BUS_TYPE, _PD, _GS, _BS, _VM, _VA, _BASE_KV = 1, 2, 4, 5, 7, 8, 9
+_F, _T, _R, _X, _B, _TAP, _SHIFT = 0, 1, 2, 3, 4, 8, 9
+_PV, _REF = 2, 3
+_V_MIN, _V_MAX = 0.90, 1.10  # EN 50160, where the network says nothing
+
+_REFUSED = {
+    "ward": ("FX-G022", "wards"),
+    "xward": ("FX-G022", "extended wards"),
+    "dcline": ("FX-G023", "dc lines"),
+    "impedance": ("FX-G024", "impedances"),
+    "trafo3w": ("FX-G025", "three-winding transformers"),
+}
+# further tables that runpp would model
+_OTHER = (
+    "motor", "asymmetric_load", "asymmetric_sgen", "svc", "ssc", "vsc", "tcsc", "b2b_vsc", "vsc_stacked", "vsc_bipolar",
+    "line_dc", "load_dc", "source_dc",
+)  # fmt: skip
+
+
+def _table(net: Any, name: str) -> Any:
+    """Rows of an element table that are in service; None where there are none."""
+    table = net.get(name)
+    if table is None or not len(table):
+        return None
+    if "in_service" in table.columns:
+        table = table[table["in_service"].to_numpy(dtype=bool)]
+    return table if len(table) else None
+
+
+def _column(table: Any, name: str, default: float) -> F8:
+    """Give a column as float64, `default` where it is missing or NaN."""
+    if name not in table.columns:
+        return np.full(len(table), default)
+    values = table[name].to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.where(np.isnan(values), default, values)
+
+
+def _refuse(net: Any, found: Findings) -> None:
+    """Add one finding for each kind of element that the model does not have."""
+    for name, (code, what) in _REFUSED.items():
+        table = _table(net, name)
+        if table is not None:
+            found.add(code, f"{len(table)} {what} are not modelled", field=name, ids=table.index.to_numpy())
+    for name in _OTHER:
+        table = _table(net, name)
+        if table is not None:
+            found.add(
+                "FX-G026", f"{len(table)} rows of {name} are not modelled", field=name, ids=table.index.to_numpy()
+            )
+    loads = _table(net, "load")
+    if loads is not None:
+        zip_columns = [c for c in loads.columns if c.startswith(("const_z", "const_i"))]
+        depends = np.zeros(len(loads), bool)
+        for column in zip_columns:
+            depends |= _column(loads, column, 0.0) != 0
+        if depends.any():
+            hint = "set the const_z and const_i percentages to 0"
+            ids = loads.index.to_numpy()[depends]
+            found.add("FX-G020", f"{ids.size} loads depend on the voltage", field="load", ids=ids, hint=hint)
+
+
+def _copy(net: Any) -> Any:
+    """Copy the tables that describe the network, without results and profiles: `to_ppc` writes into what it gets."""
+    import pandapower
+    import pandas as pd
+
+    copy = pandapower.create_empty_network(sn_mva=net["sn_mva"], f_hz=net["f_hz"])
+    for name, value in net.items():
+        if isinstance(value, pd.DataFrame) and not name.startswith(("_", "res_")):
+            copy[name] = value.copy()
+    return copy
+
+
+def _bus_table(net: Any, to_node: npt.NDArray[np.int64], n_nodes: int) -> dict[str, F8]:
+    """Limits and nominal voltages; a fused node takes the tightest limits of its buses."""
+    buses = net["bus"]
+    node = to_node[buses.index.to_numpy()]
+    used = node >= 0
+    low, high, nominal = np.full(n_nodes, -np.inf), np.full(n_nodes, np.inf), np.zeros(n_nodes)
+    np.maximum.at(low, node[used], _column(buses, "min_vm_pu", _V_MIN)[used])
+    np.minimum.at(high, node[used], _column(buses, "max_vm_pu", _V_MAX)[used])
+    nominal[node[used]] = buses["vn_kv"].to_numpy(np.float64)[used]
+    return {"v_nom_kv": nominal, "v_band_pu": np.zeros(n_nodes), "v_min_pu": low, "v_max_pu": high}
+
+
+def _base_power(net: Any, to_node: npt.NDArray[np.int64], n_nodes: int, found: Findings) -> tuple[F8, F8]:
+    """Sum loads, static generators, storages and generators at slack nodes, load convention; refuse dark loads."""
+    p, q = np.zeros(n_nodes), np.zeros(n_nodes)
+    for name, sign in (("load", 1.0), ("storage", 1.0), ("sgen", -1.0), ("gen", -1.0)):
+        table = _table(net, name)
+        if table is None:
+            continue
+        scaling = sign * 1e3 * _column(table, "scaling", 1.0)
+        buses = table["bus"].to_numpy(np.int64)
+        node = to_node[buses]
+        p_kw, q_kvar = scaling * _column(table, "p_mw", 0.0), scaling * _column(table, "q_mvar", 0.0)
+        dark = (node < 0) & ((p_kw != 0) | (q_kvar != 0)) & _in_service(net, buses)
+        if dark.any():
+            ids = np.unique(buses[dark])
+            found.add("FX-G027", f"{ids.size} buses with {name}s have no supply", field=name, ids=ids)
+        lit = node >= 0
+        np.add.at(p, node[lit], p_kw[lit])
+        np.add.at(q, node[lit], q_kvar[lit])
+    return p, q
+
+
+def _in_service(net: Any, buses: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    status: npt.NDArray[np.bool_] = net["bus"]["in_service"].loc[buses].to_numpy(dtype=bool)
+    return status
+
+
+def _limits(net: Any, lookup: dict[str, tuple[int, int]], n_rows: int) -> tuple[F8, npt.NDArray[Any]]:
+    """Rated power of every row of the branch matrix and its id."""
+    s_max = np.full(n_rows, np.inf)
+    ids = np.empty(n_rows, dtype=object)
+    for name, (first, end) in lookup.items():
+        table = net[name]
+        if name == "switch":  # only closed bus-bus switches with an impedance are branches, in the order of the table
+            z_ohm = _column(table, "z_ohm", 0.0)
+            closed = table["closed"].to_numpy(bool) & (table["et"].to_numpy() == "b") & (z_ohm > 0)
+            rows = table.index.to_numpy()[closed]
+        else:
+            rows = table.index.to_numpy()
+        ids[first:end] = [f"{name} {row}" for row in rows]
+        parallel, derating = _column(table, "parallel", 1.0), _column(table, "df", 1.0)
+        if name == "line":
+            v_nom = net["bus"]["vn_kv"].loc[table["from_bus"]].to_numpy(np.float64)
+            limit = np.sqrt(3.0) * v_nom * _column(table, "max_i_ka", np.inf) * derating * parallel
+            s_max[first:end] = 1e3 * limit
+        elif name == "trafo":
+            s_max[first:end] = 1e3 * _column(table, "sn_mva", np.inf) * parallel * derating
+    return s_max, ids
+
+
+def _check_slack(net: Any, to_node: npt.NDArray[np.int64], bus: npt.NDArray[Any], ids: Any, found: Findings) -> None:
+    """Refuse voltage-holding generators off the slack, and slack elements of one node that disagree."""
+    set_points: dict[int, set[tuple[float, float]]] = {}
+    off_slack = []
+    for name in ("ext_grid", "gen"):
+        table = _table(net, name)
+        if table is None:
+            continue
+        angle = _column(table, "va_degree", 0.0)
+        for row, at, v, a in zip(
+            table.index, table["bus"].to_numpy(np.int64), _column(table, "vm_pu", 1.0), angle, strict=True
+        ):
+            node = int(to_node[at])
+            if node < 0:
+                continue
+            if bus[node, _BUS_TYPE].real != _REF:
+                off_slack.append(row)
+                continue
+            # a generator beside an external grid holds no angle of its own
+            known = set_points.setdefault(node, set())
+            known.add((float(v), float(a) if name == "ext_grid" else np.nan))
+    if off_slack:
+        found.add(
+            "FX-G021", f"{len(off_slack)} generators hold the voltage away from the slack node", field="gen",
+            ids=off_slack, hint="model them as sgen with given p and q",
+        )  # fmt: skip
+    torn = [
+        ids[node]
+        for node, points in set_points.items()
+        if len({v for v, _ in points}) > 1 or len({a for _, a in points if a == a}) > 1
+    ]
+    if torn:
+        found.add("FX-G028", "slack elements at one node disagree about its voltage", field="vm_pu", ids=torn)
+
+
+def convert(net: Any, trafo_model: str, switch_rx_ratio: float, found: Findings) -> dict[str, Any]:
+    """Return the arguments of `Grid._assemble` for a pandapower network; see `Grid.from_pandapower`."""
+    try:
+        from pandapower.converter.pypower.to_ppc import to_ppc
+    except ImportError as error:
+        raise MissingExtraError("pandapower", "city") from error
+
+    _refuse(net, found)
+    gen = _table(net, "gen")
+    has_slack = _table(net, "ext_grid") is not None or (gen is not None and gen["slack"].to_numpy(bool).any())
+    if not has_slack:
+        found.add("FX-G003", "the network has no external grid in service", field="ext_grid")
+    found.raise_errors(GridError)
+
+    copy = _copy(net)
+    ppc = to_ppc(
+        copy, calculate_voltage_angles=True, trafo_model=trafo_model, switch_rx_ratio=switch_rx_ratio, init="flat",
+        mode="pf",
+    )  # fmt: skip
+    bus, branch = ppc["bus"], ppc["branch"]
+    to_ppc_bus = copy["_pd2ppc_lookups"]["bus"].astype(np.int64)
+    base_mva = float(net["sn_mva"])
+
+    # nodes: rows of the bus matrix that a bus of the network maps to, in ascending order of their lowest bus index
+    buses = np.sort(net["bus"].index.to_numpy(np.int64))
+    rows = to_ppc_bus[buses]
+    lit = (rows >= 0) & (rows < len(bus)) & _in_service(net, buses)
+    used_rows, first = np.unique(rows[lit], return_index=True)
+    node_ids = buses[lit][np.sort(first)]
+    row_of_node = used_rows[np.argsort(first, kind="stable")]
+    n_nodes = node_ids.size
+    node_of_row = np.full(len(bus), -1, np.int64)
+    node_of_row[row_of_node] = np.arange(n_nodes)
+    to_node = np.full(to_ppc_bus.size, -1, np.int64)
+    to_node[buses[lit]] = node_of_row[rows[lit]]
+    fused = buses[lit][~np.isin(buses[lit], node_ids)]
+
+    base = _base_power(net, to_node, n_nodes, found)
+    bus = bus[row_of_node]
+    _check_slack(net, to_node, bus, node_ids, found)
+
+    used = ppc["internal"]["branch_is"]
+    s_max, branch_ids = _limits(net, copy["_pd2ppc_lookups"]["branch"], used.size)
+    s_max, branch_ids = s_max[used], branch_ids[used].astype(str)
+
+    def shunt(name: str) -> F8:
+        return np.asarray(ppc[name].real, np.float64) if name in ppc else np.zeros(len(branch))
+
+    # 1 kVA instead of the network's own base
+    z_unit, y_unit = 1e-3 / base_mva, 1e3 * base_mva
+    real = branch.real
+    half_g, half_b = 0.5 * shunt("branch_g"), 0.5 * real[:, _B]
+    model = BranchModel(
+        start=node_of_row[real[:, _F].astype(np.int64)].astype(np.int32),
+        end=node_of_row[real[:, _T].astype(np.int64)].astype(np.int32),
+        r_pu=real[:, _R] * z_unit,
+        x_pu=real[:, _X] * z_unit,
+        g_from_pu=half_g * y_unit,
+        b_from_pu=half_b * y_unit,
+        g_to_pu=(half_g + 0.5 * shunt("branch_g_asym")) * y_unit,
+        b_to_pu=(half_b + 0.5 * shunt("branch_b_asym")) * y_unit,
+        ratio=np.where(real[:, _TAP] == 0, 1.0, real[:, _TAP]),
+        shift_deg=real[:, _SHIFT].copy(),
+    )
+    own_g, own_b = bus[:, _GS].real * 1e3, bus[:, _BS].real * 1e3
+    open_g, open_b = _fold_open_ends(model, n_nodes)
+    both = (model.start >= 0) & (model.end >= 0)
+    slack = bus[:, _BUS_TYPE].real == _REF
+    return {
+        "node_ids": node_ids,
+        "branch_ids": branch_ids[both],
+        "node": _bus_table(net, to_node, n_nodes),
+        "node_model": NodeModel(
+            slack,
+            np.where(slack, bus[:, _VM].real, 1.0),
+            np.where(slack, bus[:, _VA].real, 0.0),
+            own_g,
+            own_g + open_g,
+            own_b + open_b,
+        ),
+        "branch_model": model.take(both),
+        "shown_ids": branch_ids[both],
+        "base": base,
+        "s_max": (s_max[both], s_max[both].copy()),
+        "fused": (fused, to_node[fused].astype(np.int32)),
+    }
+
+
+def _fold_open_ends(model: BranchModel, n_nodes: int) -> tuple[F8, F8]:
+    """Shunts of the nodes at which branches hang whose other end is open.
+
+    The far end of such a branch carries its own shunt alone: seen from the near end it is the near shunt in parallel
+    with the series impedance and the far shunt in series, through the ideal transformer if that stands at the near end.
+    """
+    total = np.zeros(n_nodes, np.complex128)
+    series = 1.0 / (model.r_pu + 1j * model.x_pu)
+    y_from, y_to = model.g_from_pu + 1j * model.b_from_pu, model.g_to_pu + 1j * model.b_to_pu
+    for near, y_near, y_far, square in (
+        (model.start, y_from, y_to, model.ratio**2),
+        (model.end, y_to, y_from, np.ones(model.ratio.size)),
+    ):
+        far = model.end if near is model.start else model.start
+        open_end = (near >= 0) & (far < 0)
+        seen = y_near + series * y_far / (series + y_far)
+        np.add.at(total, near[open_end], (seen / square)[open_end])
+    return total.real.copy(), total.imag.copy()
