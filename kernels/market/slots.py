@@ -130,8 +130,8 @@ def write_runs(state, first_row, pod_out, state_out, start_out, stop_out, p0, p1
 def free_power(direction, indptr, pods, up_w, down_w, state, operator, t0, t1, member_out, held_out, l0, l1):
     """Write what each member of a line could move where its slot is free to the operator, and the rest per line.
 
-    `member_out` (n_members, n_steps) is the free power in steps [t0, t1), 0 elsewhere; `held_out` (n_lines, n_steps) is the
-    power of those members of the line that the operator may not select.
+    `member_out` (n_members, n_steps) is the free power in steps [t0, t1), 0 elsewhere; `held_out` (n_lines, n_steps) is
+    the power of those members of the line that the operator may not select.
     """
     own = np.uint8(1 + 2 * operator)
     for line in range(l0, l1):

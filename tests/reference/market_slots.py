@@ -45,3 +45,19 @@ class DictSlots:
             return 5
         held = self.holder.get((pod, t))
         return 0 if held is None else 1 + 2 * held[0] + held[1]
+
+
+def line_power(book, state, up_w, down_w, first, stop):
+    """Free power per member, free and held power per line, one slot at a time."""
+    n_steps = len(state[0])
+    member, free, held = {}, {}, {}
+    for line in range(book.n_lines):
+        for m in range(book.indptr[line], book.indptr[line + 1]):
+            pod = book.pods[m]
+            for t in range(n_steps):
+                power = int((up_w if book.direction[line] == 0 else down_w)[pod][t]) if first <= t < stop else 0
+                available = state[pod][t] in (0, 1 + 2 * book.operator)
+                member[m, t] = power if available else 0
+                free[line, t] = free.get((line, t), 0) + member[m, t]
+                held[line, t] = held.get((line, t), 0) + power - member[m, t]
+    return member, free, held
