@@ -1,5 +1,6 @@
 """Every table that crosses the border of flexcore. Add a table here and its checks, docs and test data follow."""
 
+from flexcore.tables.registration import REGISTRATION
 from flexcore.tables.spec import Column, TableSpec
 
 _SPECS: tuple[TableSpec, ...] = (
@@ -83,6 +84,7 @@ _SPECS: tuple[TableSpec, ...] = (
             ),
         ),
     ),
+    *REGISTRATION,
 )
 
 #: Name to specification.
