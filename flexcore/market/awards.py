@@ -61,7 +61,7 @@ def split_awards(
     available_w : array_like of int, shape (n_members, n_steps)
         Power that each member can give in the step (`LinePower.member_w`). [W]
     policy : {"fewest_pods", "cheapest", "pro_rata"}
-        The fewest PODs that can carry the award (largest first); the cheapest first; or all in proportion to their power,
+        The fewest PODs that can carry the award (largest first); the cheapest first; or all in proportion to power,
         rounded by largest remainder. Ties go to the lower POD position.
     cost : array_like of int, shape (n_members,), optional
         Cost of each member; required by "cheapest".

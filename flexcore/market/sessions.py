@@ -1,0 +1,297 @@
+"""The six LFP/MSD pairs of a delivery day: windows, gates, states and messages (D4.1 section 6.3, Table 9)."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from flexcore.errors import Findings, StateError, TimeSeriesError
+from flexcore.market_day import N_SESSIONS, MarketDay
+from flexcore.units import GLOBAL, LOCAL
+
+#: States of a session, in the order in which it goes through them; `SKIPPED` stands for OPEN to CHECKED.
+PLANNED, OPEN, CLOSED, CLEARED, CHECKED, PUBLISHED, SKIPPED = range(7)
+STATE_NAMES = ("planned", "open", "closed", "cleared", "checked", "published", "skipped")
+MARKETS = ("LFP", "MSD")
+
+_NEXT = {
+    PLANNED: (OPEN, SKIPPED),
+    OPEN: (CLOSED,),
+    CLOSED: (CLEARED,),
+    CLEARED: (CHECKED,),
+    CHECKED: (PUBLISHED,),
+    SKIPPED: (PUBLISHED,),
+    PUBLISHED: (),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SessionTimes:
+    """Gates and publications of the twelve sessions, unix seconds.
+
+    Attributes
+    ----------
+    lfp_gate, lfp_published, msd_gate, msd_published : ndarray of int64, shape (6,)
+        Offers are taken until the gate; results are out at the time of publication.
+    """
+
+    lfp_gate: npt.NDArray[np.int64]
+    lfp_published: npt.NDArray[np.int64]
+    msd_gate: npt.NDArray[np.int64]
+    msd_published: npt.NDArray[np.int64]
+
+
+def session_times(
+    day: MarketDay,
+    *,
+    lfp_gate_min: int = 210,
+    lfp_published_min: int = 180,
+    msd_gate_min: int = 150,
+    msd_published_min: int = 105,
+) -> SessionTimes:
+    """Place the gates before the four-hour windows of a day.
+
+    Parameters
+    ----------
+    day : MarketDay
+    lfp_gate_min, lfp_published_min, msd_gate_min, msd_published_min : int
+        Minutes before the start of the session's firm window. D4.1 fixes only the order; the defaults publish MSD an
+        hour and 45 minutes ahead, as Italian MSD sessions do, and leave half an hour or more for every step before.
+
+    Raises
+    ------
+    TimeSeriesError
+        FX-M107 unless LFP gate < LFP publication <= MSD gate < MSD publication <= window, and the next LFP gate is
+        not before the MSD publication.
+    """
+    start = np.array([day.start(day.firm(k).start).timestamp() for k in range(1, N_SESSIONS + 1)], np.int64)
+    times = [start - 60 * m for m in (lfp_gate_min, lfp_published_min, msd_gate_min, msd_published_min)]
+    late = (
+        (times[0] >= times[1])
+        | (times[1] > times[2])
+        | (times[2] >= times[3])
+        | (times[3] > start)
+        | np.append(times[3][:-1] > times[0][1:], False)
+    )
+    if late.any():
+        found = Findings("session_times", N_SESSIONS)
+        hint = "LFP gate < LFP publication <= MSD gate < MSD publication <= window, one pair after the other"
+        numbers = np.flatnonzero(late) + 1
+        found.add("FX-M107", f"times of {numbers.size} sessions are not in order", ids=numbers, hint=hint)
+        found.raise_errors(TimeSeriesError)
+    return SessionTimes(*times)
+
+
+class Session:
+    """One LFP or MSD session: a small state machine.
+
+    Attributes
+    ----------
+    number : int
+        1..6.
+    market : {"LFP", "MSD"}
+    operator : int
+        `LOCAL` for LFP, `GLOBAL` for MSD.
+    firm, plan : slice
+        Steps that the session makes firm, and all steps that it plans: its window and the rest of the day (SES-02).
+    gate, publish_at : int
+        Unix seconds.
+    state : int
+        `PLANNED`, `OPEN`, `CLOSED`, `CLEARED`, `CHECKED`, `PUBLISHED` or `SKIPPED`.
+    skipped : bool
+        True for an LFP without a need (SES-04).
+    light_version : int
+        Version of the traffic light that an LFP published, 0 before.
+    """
+
+    __slots__ = (
+        "_before",
+        "firm",
+        "gate",
+        "light_version",
+        "market",
+        "number",
+        "operator",
+        "plan",
+        "publish_at",
+        "skipped",
+        "state",
+    )
+
+    def __init__(
+        self, number: int, market: str, day: MarketDay, gate: int, publish_at: int, before: "Session | None"
+    ) -> None:
+        self.number = number
+        self.market = market
+        self.operator = LOCAL if market == "LFP" else GLOBAL
+        self.firm = day.firm(number)
+        self.plan = day.plan(number)
+        self.gate = gate
+        self.publish_at = publish_at
+        self.state = PLANNED
+        self.skipped = False
+        self.light_version = 0
+        self._before = before
+
+    @property
+    def name(self) -> str:
+        """Name such as "LFP_2"."""
+        return f"{self.market}_{self.number}"
+
+    def __repr__(self) -> str:
+        return f"<{self.name} {STATE_NAMES[self.state]}>"
+
+    def _refuse(self, code: str, message: str, hint: str = "") -> None:
+        found = Findings("sessions")
+        found.add(code, message, ids=[self.name], hint=hint)
+        found.raise_errors(StateError)
+
+    def _advance(self, state: int) -> None:
+        if state not in _NEXT[self.state]:
+            allowed = " or ".join(STATE_NAMES[s] for s in _NEXT[self.state]) or "nothing"
+            message = f"{self.name} is {STATE_NAMES[self.state]} and cannot become {STATE_NAMES[state]}"
+            self._refuse("FX-M105", message, f"next comes {allowed}")
+        if self.state == PLANNED and self._before is not None and self._before.state != PUBLISHED:
+            self._refuse("FX-M105", f"{self.name} cannot start: {self._before.name} is not published yet")
+        self.state = state
+
+    def open(self) -> None:
+        """Take offers from now on; every earlier session must be published (SES-01)."""
+        self._advance(OPEN)
+
+    def close(self) -> None:
+        """Take no more offers: the gate has passed."""
+        self._advance(CLOSED)
+
+    def clear(self) -> None:
+        """Record that the selection is made."""
+        self._advance(CLEARED)
+
+    def check(self) -> None:
+        """Record that the AC check is made."""
+        self._advance(CHECKED)
+
+    def skip(self) -> None:
+        """Skip an LFP because there is no need; its traffic light must still be published (SES-04)."""
+        if self.market != "LFP":
+            self._refuse("FX-M105", f"{self.name} cannot be skipped", "only LFP sessions are held on occurrence")
+        self._advance(SKIPPED)
+        self.skipped = True
+
+    def publish(self, light_version: int = 0) -> None:
+        """Publish the results; an LFP, also a skipped one, publishes its traffic light with them.
+
+        Raises
+        ------
+        StateError
+            FX-M106 if an LFP has no traffic light, FX-M105 if the session is not checked or skipped.
+        """
+        if self.market == "LFP" and light_version < 1 and PUBLISHED in _NEXT[self.state]:
+            self._refuse("FX-M106", f"{self.name} has no traffic light to publish", "pass light_version=1, 2, ...")
+        self._advance(PUBLISHED)
+        self.light_version = light_version
+
+
+class Sequencer:
+    """The twelve sessions of a day in order: LFP_1, MSD_1, ..., LFP_6, MSD_6 (SES-01).
+
+    Parameters
+    ----------
+    day : MarketDay
+    times : SessionTimes, optional
+        By default `session_times(day)`.
+
+    Attributes
+    ----------
+    sessions : tuple of Session
+    messages : Messages
+
+    Notes
+    -----
+    Iterate over it: each session must be published before the next one is given out.
+    """
+
+    __slots__ = ("day", "messages", "sessions", "times")
+
+    def __init__(self, day: MarketDay, times: SessionTimes | None = None) -> None:
+        self.day = day
+        self.times = session_times(day) if times is None else times
+        self.messages = Messages()
+        sessions: list[Session] = []
+        for k in range(1, N_SESSIONS + 1):
+            for market, gates, published in (
+                ("LFP", self.times.lfp_gate, self.times.lfp_published),
+                ("MSD", self.times.msd_gate, self.times.msd_published),
+            ):
+                before = sessions[-1] if sessions else None
+                sessions.append(Session(k, market, day, int(gates[k - 1]), int(published[k - 1]), before))
+        self.sessions = tuple(sessions)
+
+    def __iter__(self) -> Iterator[Session]:
+        for session in self.sessions:
+            yield session
+            if session.state != PUBLISHED:
+                session._refuse("FX-M105", f"{session.name} is {STATE_NAMES[session.state]}, not published")
+
+    def session(self, number: int, market: str) -> Session:
+        """Return the session of a number (1..6) and market ("LFP" or "MSD")."""
+        return self.sessions[2 * (number - 1) + MARKETS.index(market)]
+
+
+class Messages:
+    """Messages per session and pair of parties: the measure of information exchange (BUC 09)."""
+
+    __slots__ = ("bytes", "counts")
+
+    def __init__(self) -> None:
+        self.counts: Counter[tuple[int, str, str, str, str]] = Counter()
+        self.bytes: Counter[tuple[int, str, str, str, str]] = Counter()
+
+    def add(self, session: Session, sender: str, receiver: str, kind: str, n: int = 1, n_bytes: int = 0) -> None:
+        """Count `n` messages of `n_bytes` together."""
+        if n:
+            key = (session.number, session.market, sender, receiver, kind)
+            self.counts[key] += n
+            self.bytes[key] += n_bytes
+
+    def add_session(self, session: Session, *, n_offering: int, n_awarded: int) -> None:
+        """Count the exchange of one session by the steps of D4.1 section 6.3.
+
+        Parameters
+        ----------
+        session : Session
+        n_offering, n_awarded : int
+            BSPs that submitted offers, and BSPs with an award.
+        """
+        buyer = "DSO" if session.operator == LOCAL else "TSO"
+        if not session.skipped:
+            self.add(session, "BSP", buyer, "offers", n_offering)  # step 5: restated for each session
+            self.add(session, buyer, "BSP", "awards", n_awarded)  # step 4
+            self.add(session, "BSP", "register", "unavailability", n_awarded)  # step 5
+        if session.market == "LFP":
+            self.add(session, "DSO", "TSO", "local plan", int(not session.skipped))  # step 2a
+            self.add(session, "DSO", "TSO", "traffic light")  # step 2b
+        else:
+            self.add(session, "TSO", "DSO", "global plan")  # for the DSO's check of the whole outcome
+
+    def of(self, session: Session) -> int:
+        """Messages of one session."""
+        return sum(n for key, n in self.counts.items() if key[:2] == (session.number, session.market))
+
+    def total(self) -> int:
+        """Messages of the day."""
+        return self.counts.total()
+
+    def to_arrow(self) -> Any:
+        """Return one row per session, sender, receiver and kind, as a pyarrow Table."""
+        import pyarrow as pa
+
+        keys = sorted(self.counts)
+        names = ("session", "market", "sender", "receiver", "kind")
+        columns: dict[str, Any] = {name: [key[i] for key in keys] for i, name in enumerate(names)}
+        columns["messages"] = [self.counts[key] for key in keys]
+        columns["bytes"] = [self.bytes[key] for key in keys]
+        return pa.table(columns)
