@@ -1,0 +1,1 @@
+"""Kernels of the metering room: simulated readings, baselines and delivered volume."""

@@ -1,0 +1,189 @@
+"""Baselines with loops, dictionaries and None for a missing reading, written from the rule text and never tuned."""
+
+from fractions import Fraction
+
+FEWER, NO_BASELINE, UNADJUSTED, GUARDED, GAP, OVERFLOW = 1, 2, 4, 8, 16, 32
+
+
+def event_runs(event):
+    """Lists of neighbouring event quarter-hours."""
+    runs = []
+    for step, on in enumerate(event):
+        if on and step > 0 and event[step - 1]:
+            runs[-1].append(step)
+        elif on:
+            runs.append([step])
+    return runs
+
+
+def to_watts(value):
+    """Half-even rounding, None where 32 bits are too few."""
+    rounded = round(value)
+    return rounded if abs(rounded) <= 2**31 - 1 else None
+
+
+def x_of_y(rule, history, today, event, eligible, today_excluded):
+    """Baseline, status and used days of one POD; `history[day][step]` is None where missing or excluded."""
+    n_steps = len(event)
+    runs = event_runs(event)
+    windows = []
+    for run in runs:
+        span = range(max(run[0] - rule.lead_steps - rule.window_steps, 0), max(run[0] - rule.lead_steps, 0))
+        adjusted = rule.adjustment != "none" and today is not None
+        window = (
+            [s for s in span if not event[s] and today[s] is not None and not today_excluded[s]] if adjusted else []
+        )
+        windows.append(window)
+    needed = {step for run in runs for step in run} | {step for window in windows for step in window}
+
+    candidates = []
+    for day in sorted(range(len(history)), reverse=True):
+        if len(candidates) == rule.n_candidates:
+            break
+        if not eligible[day] or any(history[day][step] is None for step in needed):
+            continue
+        scored = [step for run in runs for step in run] if rule.score == "event" and runs else range(n_steps)
+        values = [history[day][step] for step in scored if history[day][step] is not None]
+        if values:
+            candidates.append({"day": day, "score": Fraction(sum(values), len(values))})
+
+    status = FEWER if len(candidates) < rule.n_candidates else 0
+    if len(candidates) < rule.min_days:
+        return [None] * n_steps, status | NO_BASELINE, set()
+    n_taken = len(candidates) if rule.method == "all" else min(rule.n_selected, len(candidates))
+    # Python's sort is stable: equal scores stay most recent first
+    if rule.method == "high":
+        ranked = sorted(candidates, key=lambda c: -c["score"])[:n_taken]
+    elif rule.method == "low":
+        ranked = sorted(candidates, key=lambda c: c["score"])[:n_taken]
+    elif rule.method == "mid":
+        dropped = len(candidates) - n_taken
+        above = dropped - dropped // 2
+        ranked = sorted(candidates, key=lambda c: -c["score"])[above : above + n_taken]
+    else:
+        ranked = candidates
+    used = {candidate["day"] for candidate in ranked}
+
+    sums, counts = {}, {}
+    for step in range(n_steps):
+        values = [history[day][step] for day in used if history[day][step] is not None]
+        sums[step], counts[step] = sum(values), len(values)
+
+    adjustments = dict.fromkeys(range(n_steps), (1.0, 0.0))
+    for number, (run, window) in enumerate(zip(runs, windows, strict=True)):
+        ratio, shift = 1.0, 0.0
+        if rule.adjustment != "none":
+            if not window:
+                status |= UNADJUSTED
+            else:
+                seen = sum(today[step] for step in window)
+                expected = sum(sums[step] for step in window)
+                sound = expected > rule.guard_w * n_taken * len(window) and seen >= 0
+                if rule.adjustment == "multiplicative" and sound:
+                    ratio = seen * n_taken / expected
+                    ratio = max(ratio, rule.ratio_ppm[0] / 1_000_000)
+                    ratio = min(ratio, rule.ratio_ppm[1] / 1_000_000)
+                else:
+                    if rule.adjustment == "multiplicative":
+                        status |= GUARDED
+                    shift = (seen * n_taken - expected) / (n_taken * len(window))
+                    if rule.cap_w is not None:
+                        shift = min(max(shift, -float(rule.cap_w)), float(rule.cap_w))
+        for step in range(0 if number == 0 else run[0], n_steps):
+            adjustments[step] = (ratio, shift)
+
+    result = []
+    for step in range(n_steps):
+        ratio, shift = adjustments[step]
+        if counts[step] == 0:
+            status |= GAP
+            result.append(None)
+            continue
+        result.append(to_watts(sums[step] / counts[step] * ratio + shift))
+        if result[-1] is None:
+            status |= OVERFLOW
+    return result, status, used
+
+
+def around_event(rule, today, event, today_excluded):
+    """Meter-before-meter-after of one POD: baseline and status."""
+    n_steps = len(event)
+    result = list(today)
+    status = GAP if None in today else 0
+
+    def usable(lo, hi):
+        inside = range(max(lo, 0), min(hi, n_steps))
+        return [today[t] for t in inside if today[t] is not None and not event[t] and not today_excluded[t]]
+
+    for run in event_runs(event):
+        end = run[0] - rule.before_gap
+        begin = run[-1] + 1 + rule.after_gap
+        before = usable(end - rule.before_steps, end)
+        after = usable(begin, begin + rule.after_steps) if rule.join != "before" else []
+        sides = [side for side in (before, after) if side]
+        if rule.join != "before" and len(sides) < 2:
+            status |= FEWER
+        if not sides:
+            value = None
+            status |= NO_BASELINE
+        elif rule.join in ("least", "largest") and len(sides) == 2:
+            means = [sum(side) / len(side) for side in sides]
+            value = round(min(means) if rule.join == "least" else max(means))
+        else:
+            pooled = before + after
+            value = round(sum(pooled) / len(pooled))
+        for step in run:
+            result[step] = value
+    return result, status
+
+
+def simulated(load, ordered, key, seed, first_qh, *, response, non_delivery, partial, partial_least, noise, rebound):
+    """Simulated readings of one POD in Python's own integers; `rebound` is (share, delay, steps)."""
+    word = 2**64 - 1
+    golden = 0x9E3779B97F4A7C15
+
+    def mix(value):
+        value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & word
+        value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & word
+        return value ^ (value >> 31)
+
+    def draw(quarter_hour, purpose):
+        state = mix((seed + golden) & word)
+        state = mix(state ^ ((key + golden) & word))
+        state = mix((state + quarter_hour * golden) & word)
+        return mix((state + purpose * golden) & word)
+
+    def uniform(bits):
+        return (bits >> 11) / 2**53
+
+    def bell(bits):
+        total = sum((bits >> shift) & 0xFFFF for shift in (0, 16, 32, 48))
+        return (total - 131070.0) / (4.0 * (65536.0 * 65536.0 - 1.0) / 12.0) ** 0.5
+
+    n_steps = len(load)
+    change = [0.0] * n_steps
+    runs = []
+    for step in range(n_steps):
+        sign = (ordered[step] > 0) - (ordered[step] < 0)
+        if sign and runs and runs[-1]["end"] == step and runs[-1]["sign"] == sign:
+            runs[-1]["end"] = step + 1
+        elif sign:
+            runs.append({"begin": step, "end": step + 1, "sign": sign})
+    for run in runs:
+        factor = response
+        if response is None:
+            chance = uniform(draw(first_qh + run["begin"], 1))
+            factor = 1.0
+            if chance < non_delivery:
+                factor = 0.0
+            elif chance < non_delivery + partial:
+                factor = partial_least + (1.0 - partial_least) * uniform(draw(first_qh + run["begin"], 2))
+        energy = 0.0
+        for step in range(run["begin"], run["end"]):
+            delivered = ordered[step] * factor * (1.0 + noise * bell(draw(first_qh + step, 3)))
+            change[step] -= delivered
+            energy += delivered
+        share, delay, length = rebound
+        for step in range(run["end"] + delay, min(run["end"] + delay + length, n_steps)):
+            change[step] += energy * share / length
+    return [round(load[step] + change[step]) for step in range(n_steps)]
