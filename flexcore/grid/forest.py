@@ -214,15 +214,13 @@ def _scale(nodes: NodeModel, branches: BranchModel, walk: tuple[I4, I4, I4, I4, 
 
     order, rank, parent, branch, last = walk
     fed = branch >= 0
-    e = np.where(fed, branch, 0)  # a root reads branch 0 and is masked right after
-    if not branches.start.size:
-        e = np.zeros(0, np.int32)
+    e = branch[fed]
     forward = np.zeros(order.size, np.bool_)
-    forward[fed] = branches.start[e[fed]] == order[parent[fed]]
+    forward[fed] = branches.start[e] == order[parent[fed]]
 
     def per_node(forward_value: F8, reverse_value: F8, root_value: float) -> F8:
         values = np.full(order.size, root_value)
-        values[fed] = np.where(forward[fed], forward_value[e[fed]], reverse_value[e[fed]])
+        values[fed] = np.where(forward[fed], forward_value[e], reverse_value[e])
         return values
 
     # seen from a parent at the to side, the transformer stands at the child: everything moves through ratio^2

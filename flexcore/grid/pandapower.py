@@ -14,9 +14,9 @@ from flexcore.errors import Findings, GridError, MissingExtraError
 from flexcore.grid.forest import F8, BranchModel, NodeModel
 
 # columns of pandapower's bus and branch matrices (the first ten are MATPOWER's)
-_BUS_TYPE, _PD, _GS, _BS, _VM, _VA, _BASE_KV = 1, 2, 4, 5, 7, 8, 9
+_BUS_TYPE, _GS, _BS, _VM, _VA = 1, 4, 5, 7, 8
 _F, _T, _R, _X, _B, _TAP, _SHIFT = 0, 1, 2, 3, 4, 8, 9
-_PV, _REF = 2, 3
+_REF = 3
 _V_MIN, _V_MAX = 0.90, 1.10  # EN 50160, where the network says nothing
 
 _REFUSED = {
@@ -93,8 +93,11 @@ def _bus_table(net: Any, to_node: npt.NDArray[np.int64], n_nodes: int) -> dict[s
     node = to_node[buses.index.to_numpy()]
     used = node >= 0
     low, high, nominal = np.full(n_nodes, -np.inf), np.full(n_nodes, np.inf), np.zeros(n_nodes)
-    np.maximum.at(low, node[used], _column(buses, "min_vm_pu", _V_MIN)[used])
-    np.minimum.at(high, node[used], _column(buses, "max_vm_pu", _V_MAX)[used])
+    v_min, v_max = _column(buses, "min_vm_pu", _V_MIN), _column(buses, "max_vm_pu", _V_MAX)
+    # pandapower fills a column with 0 and 2 for buses to which nobody gave a limit
+    v_min, v_max = np.where(v_min <= 0, _V_MIN, v_min), np.where(v_max >= 2, _V_MAX, v_max)
+    np.maximum.at(low, node[used], v_min[used])
+    np.minimum.at(high, node[used], v_max[used])
     nominal[node[used]] = buses["vn_kv"].to_numpy(np.float64)[used]
     return {"v_nom_kv": nominal, "v_band_pu": np.zeros(n_nodes), "v_min_pu": low, "v_max_pu": high}
 
@@ -148,39 +151,50 @@ def _limits(net: Any, lookup: dict[str, tuple[int, int]], n_rows: int) -> tuple[
     return s_max, ids
 
 
-def _check_slack(net: Any, to_node: npt.NDArray[np.int64], bus: npt.NDArray[Any], ids: Any, found: Findings) -> None:
-    """Refuse voltage-holding generators off the slack, and slack elements of one node that disagree."""
-    set_points: dict[int, set[tuple[float, float]]] = {}
-    off_slack = []
+def _check_set_points(net: Any, found: Findings) -> None:
+    """Refuse external grids and generators that hold different voltages at buses joined by closed switches."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    buses = net["bus"].index.to_numpy(np.int64)
+    switch = net["switch"]
+    joined = switch["closed"].to_numpy(bool) & (switch["et"].to_numpy() == "b") & (_column(switch, "z_ohm", 0.0) <= 0)
+    ends = switch.loc[joined, ["bus", "element"]].to_numpy(np.int64)
+    size = int(buses.max()) + 1
+    links = (np.ones(len(ends), np.int8), (ends[:, 0], ends[:, 1]))
+    _, group = connected_components(coo_array(links, shape=(size, size)), directed=False)
+    held: dict[int, dict[str, set[float]]] = {}
+    at: dict[int, set[int]] = {}
     for name in ("ext_grid", "gen"):
         table = _table(net, name)
         if table is None:
             continue
-        angle = _column(table, "va_degree", 0.0)
-        for row, at, v, a in zip(
-            table.index, table["bus"].to_numpy(np.int64), _column(table, "vm_pu", 1.0), angle, strict=True
-        ):
-            node = int(to_node[at])
-            if node < 0:
-                continue
-            if bus[node, _BUS_TYPE].real != _REF:
-                off_slack.append(row)
-                continue
-            # a generator beside an external grid holds no angle of its own
-            known = set_points.setdefault(node, set())
-            known.add((float(v), float(a) if name == "ext_grid" else np.nan))
-    if off_slack:
+        rows = zip(
+            table["bus"].to_numpy(np.int64), _column(table, "vm_pu", 1.0), _column(table, "va_degree", 0.0), strict=True
+        )
+        for bus, v, angle in rows:
+            points = held.setdefault(int(group[bus]), {"v": set(), "angle": set()})
+            points["v"].add(float(v))
+            if name == "ext_grid":  # a generator beside an external grid holds no angle
+                points["angle"].add(float(angle))
+            at.setdefault(int(group[bus]), set()).add(int(bus))
+    torn = [bus for key, points in held.items() if max(map(len, points.values())) > 1 for bus in sorted(at[key])]
+    if torn:
+        found.add("FX-G028", "elements at one node hold different voltages", field="vm_pu", ids=torn)
+
+
+def _check_generators(net: Any, to_node: npt.NDArray[np.int64], slack: npt.NDArray[np.bool_], found: Findings) -> None:
+    """Refuse generators that hold the voltage anywhere but at a slack node."""
+    table = _table(net, "gen")
+    if table is None:
+        return
+    node = to_node[table["bus"].to_numpy(np.int64)]
+    off_slack = table.index.to_numpy()[(node >= 0) & ~slack[node]]
+    if off_slack.size:
         found.add(
-            "FX-G021", f"{len(off_slack)} generators hold the voltage away from the slack node", field="gen",
+            "FX-G021", f"{off_slack.size} generators hold the voltage away from the slack node", field="gen",
             ids=off_slack, hint="model them as sgen with given p and q",
         )  # fmt: skip
-    torn = [
-        ids[node]
-        for node, points in set_points.items()
-        if len({v for v, _ in points}) > 1 or len({a for _, a in points if a == a}) > 1
-    ]
-    if torn:
-        found.add("FX-G028", "slack elements at one node disagree about its voltage", field="vm_pu", ids=torn)
 
 
 def convert(net: Any, trafo_model: str, switch_rx_ratio: float, found: Findings) -> dict[str, Any]:
@@ -195,6 +209,7 @@ def convert(net: Any, trafo_model: str, switch_rx_ratio: float, found: Findings)
     has_slack = _table(net, "ext_grid") is not None or (gen is not None and gen["slack"].to_numpy(bool).any())
     if not has_slack:
         found.add("FX-G003", "the network has no external grid in service", field="ext_grid")
+    _check_set_points(net, found)
     found.raise_errors(GridError)
 
     copy = _copy(net)
@@ -220,9 +235,10 @@ def convert(net: Any, trafo_model: str, switch_rx_ratio: float, found: Findings)
     to_node[buses[lit]] = node_of_row[rows[lit]]
     fused = buses[lit][~np.isin(buses[lit], node_ids)]
 
-    base = _base_power(net, to_node, n_nodes, found)
     bus = bus[row_of_node]
-    _check_slack(net, to_node, bus, node_ids, found)
+    slack = bus[:, _BUS_TYPE].real == _REF
+    base = _base_power(net, to_node, n_nodes, found)
+    _check_generators(net, to_node, slack, found)
 
     used = ppc["internal"]["branch_is"]
     s_max, branch_ids = _limits(net, copy["_pd2ppc_lookups"]["branch"], used.size)
@@ -250,7 +266,6 @@ def convert(net: Any, trafo_model: str, switch_rx_ratio: float, found: Findings)
     own_g, own_b = bus[:, _GS].real * 1e3, bus[:, _BS].real * 1e3
     open_g, open_b = _fold_open_ends(model, n_nodes)
     both = (model.start >= 0) & (model.end >= 0)
-    slack = bus[:, _BUS_TYPE].real == _REF
     return {
         "node_ids": node_ids,
         "branch_ids": branch_ids[both],

@@ -27,7 +27,7 @@ OUTPUTS: dict[str, tuple[str, ...]] = {
     "ac": _FIELDS,
 }
 
-_SCRATCH_BYTES = 1 << 20  # what one job may keep in cache
+_SCRATCH_BYTES = 1 << 21  # what one job may keep in cache
 _STEPS = (32, 512)  # shortest and longest block of steps: short rows waste time on overhead
 _PACK_NODES = 256  # subtrees are packed into jobs of about this many nodes
 _JOB_SECONDS = 0.02  # aim for one chunk of jobs

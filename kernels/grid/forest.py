@@ -72,7 +72,7 @@ def depth_first(
                     continue
                 other = branch_to[e] if branch_from[e] == node else branch_from[e]
                 if seen[other]:
-                    if is_root[other]:
+                    if is_root[other] and other != roots[r]:
                         extra_out[e] = 2
                     elif extra_out[e] == 0:  # the far end may have marked it as a second root already
                         extra_out[e] = 1
