@@ -1,8 +1,9 @@
 """A city: everything that the coordination process takes as input for one delivery day, as plain arrays.
 
-The arrays come from a generator (`flexcore.study.cities`), but nothing here knows that: a platform builder who has real
-registers, readings and forecasts fills the same classes with them. Positions are dense: POD p is row p of every POD array,
-node n is `grid.node_ids[n]`. Money is int64 micro-EUR per MWh, power int64 or int32 W, load convention (withdrawal positive).
+The arrays come from a generator (`flexcore.study.cities`), but nothing here knows that: a platform builder who has
+real registers, readings and forecasts fills the same classes with them. Positions are dense: POD p is row p of every
+POD array, node n is `grid.node_ids[n]`. Money is int64 micro-EUR per MWh, power int64 or int32 W, withdrawal
+positive.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from flexcore.units import DOWN
 
 if TYPE_CHECKING:
     from flexcore.grid.network import Grid
@@ -189,8 +192,13 @@ class Products:
         Notice time available for activation and least time between two requests. [s]
     first_month, last_month, first_hour, last_hour : ndarray of int32
         Availability windows, both ends included.
-    test_min_ratio_pm : ndarray of int32
-        Delivered over required that the technical test asks for. [per mille]
+    weekdays : ndarray of int32
+        Bit 0 is Monday.
+    test_min_pm, test_step_pm, test_ramp_pm : ndarray of int32
+        What the technical test asks for: delivered over required energy, the same in each due step, and the largest
+        change between due steps. [per mille]
+    validity_days : ndarray of int32
+        How long a qualification lasts.
     """
 
     id: Names
@@ -207,34 +215,62 @@ class Products:
     last_month: Int32s
     first_hour: Int32s
     last_hour: Int32s
-    test_min_ratio_pm: Int32s
+    weekdays: Int32s
+    test_min_pm: Int32s
+    test_step_pm: Int32s
+    test_ramp_pm: Int32s
+    validity_days: Int32s
 
 
 @dataclass(frozen=True, slots=True)
 class TechnicalTests:
-    """What the meters saw in the technical test of each aggregate (PRQ-02), one row per aggregate.
+    """How aggregates behave in a technical test (PRQ-02), one row per aggregate.
 
     Attributes
     ----------
-    direction : ndarray of int8, shape (n_aggregates,)
-    required_w : ndarray of int64, shape (n_aggregates, n_test_steps)
-        Power that the test asked for. [W]
-    baseline_w, metered_w : ndarray of int64, shape (n_aggregates, n_test_steps)
-        Withdrawal expected without the test, and withdrawal seen. [W]
+    delivered_pm : ndarray of int32, shape (n_aggregates, n_test_steps)
+        Delivered over required power. [per mille]
+    baseline_w : ndarray of int64, shape (n_aggregates, n_test_steps)
+        Withdrawal expected without the test. [W]
+    due : ndarray of bool, shape (n_test_steps,)
+        Steps in which power is asked for: those after the notice.
     """
 
-    direction: Int8s
-    required_w: Int64s
+    delivered_pm: Int32s
     baseline_w: Int64s
-    metered_w: Int64s
+    due: Bools
+
+    def readings(
+        self, aggregate: npt.ArrayLike, direction: npt.ArrayLike, power_w: npt.ArrayLike
+    ) -> tuple[Int64s, Int64s, Int64s]:
+        """Return what a test of some aggregates asks for, the baseline and what the meters see.
+
+        Parameters
+        ----------
+        aggregate : array_like of int, shape (n_tests,)
+        direction : array_like of int, shape (n_tests,)
+            `units.UP` or `units.DOWN`.
+        power_w : array_like of int, shape (n_tests,)
+            Power to be shown: that to be qualified. [W]
+
+        Returns
+        -------
+        required_w, baseline_w, metered_w : ndarray of int64, shape (n_tests, n_test_steps)
+        """
+        rows = np.asarray(aggregate, np.int64)
+        required = np.where(self.due, np.asarray(power_w, np.int64)[:, None], 0)
+        delivered = required * self.delivered_pm[rows] // 1000
+        sign = np.where(np.asarray(direction) == DOWN, -1, 1)[:, None]
+        baseline = self.baseline_w[rows]
+        return required.astype(np.int64), baseline, (baseline - sign * delivered).astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)
 class OfferLines:
-    """Offer lines (OFR-01): local ones per (aggregate, node, direction), global ones per (aggregate, perimeter, direction).
+    """Offer lines (OFR-01): local ones per (aggregate, node), global ones per (aggregate, perimeter), and direction.
 
-    A line's quantity in a session is the sum over its PODs of what is validated, enrolled, available and free; the city knows
-    only price and membership.
+    A line's quantity in a session is the sum over its PODs of what is validated, enrolled, available and free; the city
+    knows only price and membership.
 
     Attributes
     ----------
@@ -369,14 +405,31 @@ class GrowthReport:
 
 
 class DaySource(Protocol):
-    """Where a city gets the series of a day; the synthetic city has `flexcore.study.profiles.SyntheticDays`."""
+    """Where a city gets the series of a day; the synthetic city has `flexcore.study.days.SyntheticDays`."""
 
-    def realised(self, day: MarketDay) -> Realised: ...
-    def available(self, day: MarketDay) -> Available: ...
-    def forecast(self, day: MarketDay, session: int) -> Forecast: ...
-    def history_w(self, day: MarketDay, n_days: int, pods: Any) -> Int32s: ...
-    def global_needs(self, day: MarketDay, session: int) -> GlobalNeeds: ...
-    def conduct(self, day: MarketDay) -> Conduct: ...
+    def realised(self, day: MarketDay) -> Realised:
+        """See `City.realised`."""
+        ...
+
+    def available(self, day: MarketDay) -> Available:
+        """See `City.available`."""
+        ...
+
+    def forecast(self, day: MarketDay, session: int) -> Forecast:
+        """See `City.forecast`."""
+        ...
+
+    def history_w(self, day: MarketDay, n_days: int, pods: Any) -> Int32s:
+        """See `City.history_w`."""
+        ...
+
+    def global_needs(self, day: MarketDay, session: int) -> GlobalNeeds:
+        """See `City.global_needs`."""
+        ...
+
+    def conduct(self, day: MarketDay) -> Conduct:
+        """See `City.conduct`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
