@@ -2,7 +2,6 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-DAY    ?= 2026-01-21
 SEED   ?= 0
 OUT    ?= runs/day
 
@@ -29,7 +28,7 @@ $(VENV)/.lint: pyproject.toml $(VENV)/bin/python
 	@touch $@ $(VENV)/.test $(VENV)/.run
 
 run: $(VENV)/.run  ## compute one delivery day of a real urban district and write its report to runs/day
-	$(BIN)/flexcore run --day $(DAY) --seed $(SEED) --out $(OUT)
+	$(BIN)/flexcore run --seed $(SEED) --out $(OUT)
 
 test: $(VENV)/.test  ## run the tests
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal

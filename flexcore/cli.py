@@ -21,7 +21,7 @@ app = typer.Typer(
 )
 _screen = Console(stderr=True)
 
-Day = Annotated[str, typer.Option(help="Delivery day, local date.")]
+Day = Annotated[str | None, typer.Option(help="Delivery day, local date; by default one with work for every phase.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the synthetic city, its forecast errors and its readings.")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads for the kernels; results do not depend on it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on standard output.")]
@@ -30,7 +30,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print machine-readable JSO
 @app.command()
 def run(
     code: Annotated[str, typer.Option(help="SimBench grid code.")] = "1-MVLV-urban-all-0-sw",
-    day: Day = "2026-01-21",
+    day: Day = None,
     seed: Seed = 0,
     out: Annotated[Path, typer.Option(help="Folder for Parquet tables and the report.")] = Path("runs/day"),
     n_threads: Threads = 2,
@@ -53,8 +53,9 @@ def run(
             bar.update(task, description=what, advance=1)
 
         progress("loading the city")
-        city = cities.simbench(code, seed=seed, day=flexcore.MarketDay(day))
-        result = run_day(city, n_threads=n_threads, progress=progress)
+        city = cities.simbench(code, seed=seed)
+        delivery = flexcore.MarketDay(day or city.default_day)
+        result = run_day(city, delivery, n_threads=n_threads, progress=progress)
         progress("writing tables and report")
         files = result.write(out)
         if report:
