@@ -52,7 +52,7 @@ def simbench(
     ----------
     code : str
         SimBench code of a radial network with one level of supply, for instance "1-MVLV-urban-all-0-sw",
-        "1-MVLV-urban-5.303-0-sw" or "1-LV-urban6--0-sw".
+        "1-MVLV-urban-5.303-0-sw" or "1-LV-rural2--0-sw".
     seed : int
         Of everything that is drawn. The same code, seed and parameters give the same bits.
     growth : Growth, optional
@@ -121,7 +121,7 @@ def simbench(
 
 def tiny(*, seed: int = 0) -> City:
     """Return a city of one low-voltage network with about a hundred PODs, for trials and tests."""
-    return simbench("1-LV-urban6--0-sw", seed=seed, min_pods=3)
+    return simbench("1-LV-rural2--0-sw", seed=seed, min_pods=3)
 
 
 def _largest_load_w(customers: Customers) -> float:

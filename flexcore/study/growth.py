@@ -176,9 +176,10 @@ def _chances(
         cluster = np.exp(
             growth.substation_spread * draws.normal(seed, f"{name} station", station)
             + growth.feeder_spread * draws.normal(seed, f"{name} feeder", feeder)
-            - 0.5 * (growth.substation_spread**2 + growth.feeder_spread**2)
         )
-        cluster = np.minimum(cluster, _HOTTEST)
+        # over the PODs that can have it the mean is 1, also where a network has few stations; then the tail is cut
+        inside = ~excluded & (station >= 0)
+        cluster = np.minimum(cluster / max(float(cluster[inside].mean()), 1e-9) if inside.any() else cluster, _HOTTEST)
         result[name] = np.where(excluded, 0.0, share * np.where(station >= 0, cluster, 1.0))
     return result
 
