@@ -32,7 +32,7 @@ class NodeHeadroom:
     up_kind, down_kind : ndarray of uint8, shape (n_nodes,)
         NOTHING, THERMAL or VOLTAGE: what binds.
     up_binding, down_binding : ndarray of int32, shape (n_nodes,)
-        Node whose feeding branch (THERMAL) or whose voltage (VOLTAGE) binds.
+        Node whose feeding branch (THERMAL) or whose voltage (VOLTAGE) binds; -1 where nothing does.
     up_step, down_step : ndarray of int32, shape (n_nodes,)
         Snapshot in which it binds; the first one among equals.
     """
@@ -122,7 +122,7 @@ def headroom_from_rows(
         kernel(nodes, above, low, high, w_low, w_high, sensitivity, *work, room, kind, at, down, n_steps)
         if n_steps == 0:
             empty = np.zeros(n, np.int32)
-            results += [np.full(n, np.inf), np.zeros(n, np.uint8), np.arange(n, dtype=np.int32), empty]
+            results += [np.full(n, np.inf), np.zeros(n, np.uint8), np.full(n, -1, np.int32), empty]
             continue
         step = np.argmin(room, axis=1).astype(np.int32)
         each = np.arange(n)

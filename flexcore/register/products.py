@@ -54,7 +54,8 @@ class Products(Rows):
     test_min_pm : ndarray of int32
         Least delivered over required energy in the technical test. [per mille]
     test_step_pm : ndarray of int32
-        Least delivered over required power in each due step. [per mille]
+        Least delivered over required power in each due step; 0 still asks that it does not move the wrong way.
+        [per mille]
     test_ramp_pm : ndarray of int32
         Largest change of delivered power between due steps over required power. [per mille]
     validity_days : ndarray of int32

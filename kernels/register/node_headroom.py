@@ -83,7 +83,7 @@ def node_headroom(
         for t in range(n_steps):
             best = np.inf
             kind = NOTHING
-            at = u
+            at = -1
             if p >= 0:
                 best = room_out[order[p], t]
                 kind = kind_out[order[p], t]

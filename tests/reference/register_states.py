@@ -1,0 +1,112 @@
+"""State machines and readiness as dicts and loops, written from the text of the rule."""
+
+# the drawing, one line per machine: state -event-> state
+UNIT = """
+NEW activate ACTIVE
+ACTIVE pause INACTIVE
+INACTIVE resume ACTIVE
+ACTIVE terminate TERMINATED
+INACTIVE terminate TERMINATED
+"""
+AGGREGATE = UNIT
+STL = """
+PENDING start IN_PROGRESS
+CONFIRMED start IN_PROGRESS
+MODULATED start IN_PROGRESS
+INVALID start IN_PROGRESS
+INCOMPLETE start IN_PROGRESS
+IN_PROGRESS confirm CONFIRMED
+IN_PROGRESS modulate MODULATED
+IN_PROGRESS invalidate INVALID
+IN_PROGRESS ask INCOMPLETE
+CONFIRMED change PENDING
+MODULATED change PENDING
+INVALID change PENDING
+INCOMPLETE change PENDING
+IN_PROGRESS change PENDING
+CONFIRMED owner_change PENDING
+MODULATED owner_change PENDING
+INVALID owner_change PENDING
+INCOMPLETE owner_change PENDING
+IN_PROGRESS owner_change PENDING
+"""
+AGGREGATE_GRID = """
+REQUESTED start IN_PROGRESS
+IN_PROGRESS approve APPROVED
+IN_PROGRESS condition CONDITIONAL
+IN_PROGRESS refuse REFUSED
+APPROVED change IN_PROGRESS
+CONDITIONAL change IN_PROGRESS
+REFUSED change IN_PROGRESS
+"""
+AGGREGATE_PRODUCT = """
+REQUESTED test TESTING
+TESTING pass PREQUALIFIED
+TESTING fail REFUSED
+REQUESTED admit TEMPORARY
+TEMPORARY verify VERIFIED
+TEMPORARY refuse REFUSED
+REFUSED reapply REQUESTED
+REQUESTED toe EQUIVALENT
+PREQUALIFIED expire REQUESTED
+TEMPORARY expire REQUESTED
+VERIFIED expire REQUESTED
+EQUIVALENT expire REQUESTED
+TESTING change REQUESTED
+PREQUALIFIED change REQUESTED
+REFUSED change REQUESTED
+TEMPORARY change REQUESTED
+VERIFIED change REQUESTED
+EQUIVALENT change REQUESTED
+"""
+APPROVES = {"confirm", "modulate", "approve", "condition", "pass", "verify", "toe"}
+WITHDRAWS = {"invalidate", "ask", "owner_change", "refuse", "fail", "expire"}
+
+
+def transitions(drawing):
+    """(state, event) -> state."""
+    return {(line.split()[0], line.split()[1]): line.split()[2] for line in drawing.strip().splitlines()}
+
+
+def approval(machine, event, before, at):
+    if event in APPROVES:
+        return at
+    # a change takes what a test has shown away, but leaves the approval of a light or a grid check until the next one
+    if event in WITHDRAWS or (machine == "AGGREGATE_PRODUCT" and event == "change"):
+        return -1
+    return before
+
+
+def ready(register, unit, operator, now, window_open):
+    """Names of the causes for which one unit is not ready at one time."""
+    u, a, q = register.units, register.aggregates, register.qualifications
+    causes = set()
+    if u.state[unit] != 1:
+        causes.add("unit")
+    if not u.contract_from[unit] <= now < u.contract_to[unit]:
+        causes.add("contract")
+    if not 0 <= u.light_approved_at[unit] <= now:
+        causes.add("light")
+    suspended = 0 <= u.suspended_from[unit] <= now < u.suspended_to[unit]
+    aggregate = u.aggregate[operator, unit]
+    if aggregate < 0:
+        causes |= {"aggregate", "grid", "product", "window"}
+    else:
+        if a.state[aggregate] != 1:
+            causes.add("aggregate")
+        if not 0 <= a.grid_approved_at[aggregate] <= now:
+            causes.add("grid")
+        suspended |= 0 <= a.suspended_from[aggregate] <= now < a.suspended_to[aggregate]
+        good = []
+        for row in range(q.state.size):
+            if q.aggregate[row] == aggregate:
+                approved = 0 <= q.approved_at[row] <= now < q.expires_at[row]
+                if approved or q.state[row] == 4:
+                    good.append(row)
+        if not good:
+            causes.add("product")
+        if not any(window_open(q.product[row], now) for row in good):
+            causes.add("window")
+    if suspended:
+        causes.add("suspended")
+    return causes
