@@ -8,6 +8,8 @@ import numpy.typing as npt
 
 from flexcore.arrays import as_int
 from flexcore.errors import Findings, OfferError, check_option
+from flexcore.market.awards import sum_members
+from flexcore.market.merit_order import select_capped
 from flexcore.market.offers import OfferBook
 from flexcore.market.traffic_light import RED, TrafficLight
 from flexcore.market_day import MarketDay
@@ -219,8 +221,6 @@ def select_global(
     and costs least. Per zone and unit only the direction of the residual is bought, never beyond it (OFR-03). An hourly
     need is the largest residual of its quarters, an hourly offer the least quantity of its quarters.
     """
-    from flexcore.kernels.market.merit_order import plain_merit_order
-
     day.check_steps(book.n_steps, "quantity_w")
     n_zones = int(need.residual_w.shape[0])
     mtu = light.mtu
@@ -234,19 +234,20 @@ def select_global(
     wanted = _largest_of_unit(need.residual_w, mtu)
     cap = np.iinfo(np.int64).max if price_cap_ueur_per_mwh is None else price_cap_ueur_per_mwh
     payable = book.price_ueur_per_mwh <= cap
-    order = np.ascontiguousarray(book.merit_order, np.int32)[None, :]
-    n_units = wanted.shape[1]
-    accepted = np.zeros((n_units, book.n_lines), np.int64)
-    part = np.empty_like(accepted)
+    taken = np.zeros_like(offered)
     for way, sign in ((UP, 1), (DOWN, -1)):
         usable = payable & (book.direction == way)
-        quantity = np.ascontiguousarray(np.where(usable[:, None], offered, 0).T)
-        capability = np.ascontiguousarray(light.capability_w[way].T)
-        open_need = np.ascontiguousarray(np.maximum(sign * wanted, 0).T)
-        plain_merit_order(order, quantity, perimeter, capability, zones, open_need, part, 0, n_units)
-        accepted += part
-    taken = np.ascontiguousarray(accepted.T)
-    per_zone = np.zeros((n_zones, n_units), np.int64)
+        taken += select_capped(
+            book.price_ueur_per_mwh,
+            book.submitted_at,
+            book.line_id,
+            np.where(usable[:, None], offered, 0),
+            perimeter,
+            np.maximum(sign * wanted, 0),
+            light.capability_w[way],
+            zone=zones,
+        )
+    per_zone = np.zeros_like(wanted)
     np.add.at(per_zone, zones, taken)
     unserved = np.abs(wanted) - per_zone
     reason = _reasons(book, light, taken, offered, wanted, unserved, perimeter, zones, payable)
@@ -306,8 +307,6 @@ def check_selection(accepted_w: npt.ArrayLike, book: OfferBook, light: TrafficLi
     OfferError
         FX-M110 a red direction is selected, FX-M109 a sum exceeds a capability or an award exceeds its line.
     """
-    from flexcore.market.awards import sum_members
-
     accepted = as_int(accepted_w, "accepted_w", shape=book.quantity_w.shape, lo=0)
     found = Findings("selection", book.n_lines)
     bad = np.flatnonzero((accepted > book.quantity_w).any(axis=1))

@@ -48,7 +48,7 @@ def check(grid, p, **awards):
 @pytest.mark.rule("CHK-01")
 def test_causes():
     grid = feeder()
-    # forecast 90 kW of a rating of 100; steps: nothing, forecast overload, local, global, both together, each alone, relieved
+    # rating 100; steps: nothing, forecast overload, local, global, both together, each alone, relieved by local
     p = at_node(2, 60, 120, 60, 60, 60, 60, 120)
     local_down = at_node(1, 0, 0, 60, 10, 25, 60, 0)
     local_up = at_node(1, 0, 0, 0, 0, 0, 0, 60)
