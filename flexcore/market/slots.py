@@ -216,19 +216,16 @@ class Slots:
         run_chunks(write, rows.size, n_threads=self.n_threads, chunk=_CHUNK)
         return int(np.count_nonzero(marked))
 
-    @staticmethod
-    def _twice(rows: npt.NDArray[np.int32], marked: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
+    def _twice(self, rows: npt.NDArray[np.int32], marked: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
         """PODs that two rows mark in the same step."""
-        unique, inverse, counts = np.unique(rows, return_inverse=True, return_counts=True)
-        if unique.size == rows.size:
-            return unique[:0]
-        # only PODs that stand in several rows are looked at; uint16 counts rows of one POD
-        repeated = counts > 1
-        position = np.cumsum(repeated) - 1
-        of_row = repeated[inverse]
-        total = np.zeros((int(repeated.sum()), marked.shape[1]), np.uint16)
-        np.add.at(total, position[inverse[of_row]], marked[of_row].astype(np.uint16))
-        return unique[repeated][(total > 1).any(axis=1)]
+        from flexcore.kernels.market.slots import find_twice
+
+        if np.unique(rows).size == rows.size:
+            return rows[:0]
+        seen = np.zeros((self.n_pods, self.n_steps), np.uint8)
+        twice = np.zeros(rows.size, np.uint8)
+        find_twice(rows, marked, seen, twice)
+        return np.unique(rows[twice == 1])
 
     def _replace(self, before: int, after: int, start: int, stop: int) -> int:
         from flexcore.kernels.market.slots import replace_state

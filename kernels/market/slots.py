@@ -48,6 +48,18 @@ def check_hold(state, pods, mask, operator, status_out, r0, r1):
         status_out[row] = worst
 
 
+@kernel(I32, B1_2D, U8_2D_OUT, U8_OUT)
+def find_twice(pods, mask, seen_out, twice_out):
+    """Mark the rows that select a slot which an earlier row selects too; rows depend on each other, so not in chunks."""
+    for row in range(pods.size):
+        pod = pods[row]
+        for t in range(mask.shape[1]):
+            if mask[row, t]:
+                if seen_out[pod, t]:
+                    twice_out[row] = 1
+                seen_out[pod, t] = 1
+
+
 @kernel(U8_2D_OUT, I32, B1_2D, u8, i64, i64, i64, i64)
 def write_hold(state_out, pods, mask, operator, firm_start, firm_stop, r0, r1):
     """Hold every marked slot: firm within [firm_start, firm_stop), preliminary elsewhere."""
