@@ -50,7 +50,7 @@ def check_hold(state, pods, mask, operator, status_out, r0, r1):
 
 @kernel(I32, B1_2D, U8_2D_OUT, U8_OUT)
 def find_twice(pods, mask, seen_out, twice_out):
-    """Mark the rows that select a slot which an earlier row selects too; rows depend on each other, so not in chunks."""
+    """Mark the rows that select a slot which an earlier row selects too; one pass over all rows, never in chunks."""
     for row in range(pods.size):
         pod = pods[row]
         for t in range(mask.shape[1]):
