@@ -1,0 +1,280 @@
+"""Columns of a day's tables as numpy arrays, with the spellings of operators, directions and colours settled.
+
+Summary and report read a run only through this file, so a run that comes back from Parquet looks like a fresh one.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from flexcore.units import DOWN, GLOBAL, LOCAL, UP
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+#: Names of operators and directions as a person reads them, at the position of their code.
+OPERATOR_NAMES = ("local", "global")
+DIRECTION_NAMES = ("up", "down")
+#: Traffic lights; 0 is 'nothing published'.
+NO_LIGHT, GREEN, YELLOW, RED = 0, 1, 2, 3
+COLOUR_NAMES = ("not published", "green", "yellow", "red")
+
+_OPERATORS = {"0": LOCAL, "local": LOCAL, "dso": LOCAL, "lfp": LOCAL, "1": GLOBAL, "global": GLOBAL, "tso": GLOBAL}
+_OPERATORS["msd"] = GLOBAL
+_DIRECTIONS = {"0": UP, "up": UP, "1": DOWN, "down": DOWN}
+_COLOURS = {"green": GREEN, "yellow": YELLOW, "red": RED}
+
+_WQH_PER_MWH = 4e6
+_UEUR_PER_EUR = 1e6
+
+
+def mwh(wqh: float) -> float:
+    """Convert watt quarter-hours to MWh, for display."""
+    return float(wqh) / _WQH_PER_MWH
+
+
+def eur(ueur: float) -> float:
+    """Convert micro-EUR to EUR, for display."""
+    return float(ueur) / _UEUR_PER_EUR
+
+
+def number(value: float | None, digits: int = 0, unit: str = "") -> str:
+    """Return a number with thousands separators, 'n/a' for what could not be computed."""
+    if value is None or not math.isfinite(value):
+        return "n/a"
+    shown = f"{value:,.{digits}f}"
+    if float(shown.replace(",", "")) == 0:
+        shown = shown.lstrip("-")  # a rounded -0.001 is not 'minus zero'
+    return f"{shown} {unit}".rstrip()
+
+
+def percent(part: float, whole: float, digits: int = 0) -> str:
+    """Return part / whole in percent, 'n/a' if the whole is zero."""
+    return number(100.0 * part / whole, digits, "%") if whole else "n/a"
+
+
+def numbers(table: "pa.Table", name: str) -> Floats:
+    """Return a column as float64; missing values are NaN."""
+    import pyarrow as pa
+
+    column = table.column(name)
+    if pa.types.is_boolean(column.type):
+        column = column.cast(pa.int8())
+    return np.asarray(column.cast(pa.float64()).to_numpy(), np.float64)
+
+
+def integers(table: "pa.Table", name: str) -> Ints:
+    """Return a column of whole numbers as int64: sums of W, wqh and micro-EUR stay exact. Missing ones are 0."""
+    import pyarrow as pa
+
+    return np.asarray(table.column(name).cast(pa.int64()).fill_null(0).to_numpy(), np.int64)
+
+
+def texts(table: "pa.Table", name: str) -> list[str]:
+    """Return a column as strings; missing values are empty."""
+    return ["" if value is None else str(value) for value in table.column(name).to_pylist()]
+
+
+def codes(table: "pa.Table", name: str) -> tuple[Ints, list[str]]:
+    """Return a column as positions in the list of its distinct values, in order of first appearance.
+
+    Columns of a hundred thousand ids cost one pass in Arrow, not a Python string each.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    column = table.column(name)
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    encoded = pc.dictionary_encode(column.combine_chunks(), null_encoding="encode")
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.combine_chunks()
+    values = ["" if value is None else str(value) for value in encoded.dictionary.to_pylist()]
+    return np.asarray(encoded.indices.to_numpy(zero_copy_only=False), np.int64), values
+
+
+def _translated(table: "pa.Table", name: str, meaning: dict[str, int], unknown: int) -> Ints:
+    position, values = codes(table, name)
+    known = [meaning.get(value.strip().lower(), unknown) for value in values]
+    return np.array([*known, unknown], np.int64)[position] if position.size else position
+
+
+def operators(table: "pa.Table", name: str = "operator") -> Ints:
+    """Return `units.LOCAL` or `units.GLOBAL` per row, -1 for none, whether written as code or as name."""
+    return _translated(table, name, _OPERATORS, -1)
+
+
+def directions(table: "pa.Table", name: str = "direction") -> Ints:
+    """Return `units.UP` or `units.DOWN` per row, -1 for none."""
+    return _translated(table, name, _DIRECTIONS, -1)
+
+
+def colours(table: "pa.Table", name: str = "colour") -> Ints:
+    """Return the traffic light per row as `GREEN`, `YELLOW`, `RED` or `NO_LIGHT`."""
+    return _translated(table, name, _COLOURS, NO_LIGHT)
+
+
+def sessions(table: "pa.Table", name: str = "session") -> Ints:
+    """Return the session number per row, from 3 as well as from 'LFP_3'."""
+    position, values = codes(table, name)
+    found = [re.search(r"(\d+)\D*$", value) for value in values]
+    number = [int(match.group(1)) if match else 0 for match in found]
+    return np.array([*number, 0], np.int64)[position] if position.size else position
+
+
+def sum_by(position: Ints, values: Ints, n: int) -> Ints:
+    """Return exact int64 sums of `values` per position 0..n-1."""
+    total = np.zeros(n, np.int64)
+    np.add.at(total, position, values)
+    return total
+
+
+def counts(table: "pa.Table", name: str) -> dict[str, int]:
+    """Return how often each value of a column occurs, most frequent first, ties by name."""
+    position, values = codes(table, name)
+    many = np.bincount(position, minlength=len(values))
+    return dict(sorted(zip(values, many.tolist(), strict=True), key=lambda item: (-item[1], item[0])))
+
+
+class Lights(NamedTuple):
+    """The publication that is valid for each perimeter, direction and hour: the last one that names it.
+
+    Attributes
+    ----------
+    perimeters : list of str
+        In order of name.
+    colour : ndarray of int64, shape (2, n_perimeters, n_hours)
+        UP first; NO_LIGHT where nothing was published.
+    capability_w, movable_w : ndarray of int64, same shape
+    session : ndarray of int64, same shape
+    row : ndarray of int64, same shape
+        Row of the `traffic_light` table, -1 where nothing was published.
+    """
+
+    perimeters: list[str]
+    colour: Ints
+    capability_w: Ints
+    movable_w: Ints
+    session: Ints
+    row: Ints
+
+    def count(self, colour: int) -> int:
+        """Number of perimeter-hours (both directions) with this colour."""
+        return int((self.colour == colour).sum())
+
+
+def valid_lights(table: "pa.Table", n_hours: int) -> Lights:
+    """Return the valid publication per perimeter, direction and hour."""
+    position, names = codes(table, "perimeter")
+    order = sorted(range(len(names)), key=lambda i: names[i])
+    rank = np.zeros(len(names), np.int64)
+    rank[order] = np.arange(len(names))
+    shape = (2, len(names), n_hours)
+    row = np.full(shape, -1, np.int64)
+    hour, direction = integers(table, "hour"), directions(table)
+    session = sessions(table)
+    inside = np.flatnonzero((hour >= 0) & (hour < n_hours) & (direction >= 0))
+    inside = inside[np.argsort(session[inside], kind="stable")]  # a later session overwrites an earlier one
+    row[direction[inside], rank[position[inside]], hour[inside]] = inside
+
+    def of(values: Ints, missing: int) -> Ints:
+        return np.append(values, missing)[row]
+
+    return Lights(
+        [names[i] for i in order],
+        of(colours(table), NO_LIGHT),
+        of(integers(table, "capability_w"), 0),
+        of(integers(table, "movable_w"), 0),
+        of(session, 0),
+        row,
+    )
+
+
+class SessionRows(NamedTuple):
+    """The `sessions` table in the order in which sessions happen: LFP_1, MSD_1, LFP_2, ..."""
+
+    rows: list[dict[str, Any]]
+    number: Sequence[int]
+    operator: Sequence[int]
+    label: Sequence[str]
+
+
+def session_rows(table: "pa.Table") -> SessionRows:
+    """Return the sessions in time order with their D4.1 names."""
+    number, operator = sessions(table), operators(table)
+    order = np.lexsort((operator, number)).tolist()
+    rows = table.to_pylist()
+    label = [f"{'MSD' if operator[i] == GLOBAL else 'LFP'}_{number[i]}" for i in order]
+    return SessionRows([rows[i] for i in order], number[order].tolist(), operator[order].tolist(), label)
+
+
+class Violations(NamedTuple):
+    """How many elements break a limit in some step of the day, without and with the awards."""
+
+    branches_before: int
+    branches_after: int
+    nodes_before: int
+    nodes_after: int
+
+
+def violations(nodes: "pa.Table", branches: "pa.Table") -> Violations:
+    """Count overloaded branches and nodes outside of their voltage band."""
+    band = numbers(nodes, "v_min_pu"), numbers(nodes, "v_max_pu")
+
+    def outside(when: str) -> int:
+        low, high = numbers(nodes, f"v_low_{when}_pu"), numbers(nodes, f"v_high_{when}_pu")
+        return int(((low < band[0]) | (high > band[1])).sum())
+
+    def over(when: str) -> int:
+        return int((numbers(branches, f"loading_{when}") > 1.0).sum())
+
+    return Violations(over("before"), over("after"), outside("before"), outside("after"))
+
+
+def facts(table: "pa.Table") -> dict[str, str]:
+    """Return the facts about the city by name."""
+    return dict(zip(texts(table, "name"), texts(table, "value"), strict=True))
+
+
+def total(table: "pa.Table", name: str) -> float:
+    """Return the sum of a column without its missing values."""
+    return float(np.nansum(numbers(table, name)))
+
+
+def kpi_text(value: float, unit: str) -> str:
+    """Return the value of a key figure with its unit as a person reads it: a share as percent."""
+    if unit == "1":
+        return number(100 * value, 1, "%")
+    digits = 0 if not math.isfinite(value) or value.is_integer() else 2 if unit == "EUR" else 3
+    return number(value, digits, unit)
+
+
+def kpi_name(key: str) -> str:
+    """Return a key as words: 'after_local_mwh' is 'after local'; the unit stands at the value."""
+    words = key.split("_")
+    if len(words) > 1 and words[-1] in ("mwh", "eur", "kw", "mw"):
+        words = words[:-1]
+    return " ".join(word if word.isupper() else {"bsps": "BSPs"}.get(word, word) for word in words)
+
+
+def kpi_rows(kpis: "pa.Table") -> list[tuple[str, dict[str, Any], list[dict[str, Any]]]]:
+    """Return (key, row of the figure itself, rows of its parts) in the order of the table."""
+    rows = kpis.to_pylist()
+    result = []
+    for key in dict.fromkeys(row["key"] for row in rows):
+        mine = [row for row in rows if row["key"] == key]
+        head = next((row for row in mine if not row["part"]), {"value": math.nan, "unit": "", "meaning": ""})
+        result.append((str(key), head, [row for row in mine if row["part"]]))
+    return result
+
+
+def kpi_value(row: dict[str, Any]) -> float:
+    """Return the value of a key figure's row, NaN where it is missing."""
+    return math.nan if row["value"] is None else float(row["value"])

@@ -1,0 +1,358 @@
+"""Words, tiles and tables of the report: headline, registration, key figures, grid, findings, method and source."""
+
+import math
+from itertools import groupby
+
+import numpy as np
+
+import flexcore
+from flexcore.errors import CODES
+from flexcore.study.day_run import DayRun
+from flexcore.study.report_columns import (
+    DIRECTION_NAMES,
+    GREEN,
+    NO_LIGHT,
+    RED,
+    YELLOW,
+    Lights,
+    codes,
+    counts,
+    directions,
+    eur,
+    facts,
+    integers,
+    kpi_name,
+    kpi_rows,
+    kpi_text,
+    kpi_value,
+    mwh,
+    number,
+    numbers,
+    percent,
+    session_rows,
+    sessions,
+    texts,
+    total,
+    violations,
+)
+from flexcore.study.report_delivery import settlement_totals
+from flexcore.study.report_page import (
+    Section,
+    esc,
+    fact_list,
+    html_table,
+    none,
+    stacked_bar,
+    tile,
+    value_bars,
+)
+from flexcore.units import GLOBAL, LOCAL
+
+_TOP = 20
+_MAX_FINDINGS = 60
+#: How the capabilities of this version were computed; shown wherever they are.
+CAPABILITY_NOTE = "Capabilities: linear power flow, not certified."
+
+
+def headline_section(run: DayRun, lights: Lights) -> Section:
+    """Return the numbers that a reader wants first."""
+    tables = run.tables
+    light = tables["static_light"]
+    units = counts(light, "state") if light.num_rows else {}
+    declared, validated = (
+        total(light, f"up_{what}_w") + total(light, f"down_{what}_w") for what in ("declared", "validated")
+    )
+    happened = session_rows(tables["sessions"])
+
+    def energy(operator: int, name: str) -> float:
+        rows = zip(happened.rows, happened.operator, strict=True)
+        return math.fsum(float(row[name] or 0) for row, op in rows if op == operator)
+
+    def need_tile(operator: int, name: str) -> str:
+        need, unserved = energy(operator, "need_mwh"), energy(operator, "unserved_mwh")
+        cost = number(energy(operator, "cost_eur"), 2, "EUR")
+        more = f"{percent(need - unserved, need, 1)} served, {number(unserved, 3, 'MWh')} unserved, {cost}"
+        return tile(name, number(need, 2), "MWh", more if need else "no need")
+
+    found = violations(tables["nodes"], tables["branches"])
+    published = int((lights.colour != NO_LIGHT).sum())
+    settled = settlement_totals(run)
+    money = {name: sum(values[name] for _, values in settled) for name in ("pay_ueur", "penalty_ueur", "net_ueur")}
+    volume = {name: sum(values[name] for _, values in settled) for name in ("ordered_wqh", "delivered_wqh")}
+    causes = counts(tables["grid_check"], "cause") if tables["grid_check"].num_rows else {}
+    tiles = [
+        tile(
+            "Registered units",
+            f"{light.num_rows:,}",
+            "",
+            ", ".join(f"{many:,} {state.lower()}" for state, many in units.items()),
+        ),
+        tile(
+            "Validated flexibility", number(validated / 1e6, 2), "MW", f"{percent(validated, declared, 1)} of declared"
+        ),
+        need_tile(LOCAL, "Local need"),
+        need_tile(GLOBAL, "Global need"),
+        tile(
+            "Overloaded branches",
+            f"{found.branches_before:,} \u2192 {found.branches_after:,}",
+            "",
+            f"voltage out of band: {found.nodes_before:,} \u2192 {found.nodes_after:,} nodes",
+        ),
+        tile(
+            "Traffic lights not green",
+            percent(lights.count(RED) + lights.count(YELLOW), published, 1),
+            "",
+            f"{lights.count(RED):,} red, {lights.count(YELLOW):,} yellow, {lights.count(GREEN):,} green hours",
+        ),
+        tile(
+            "Delivered",
+            percent(volume["delivered_wqh"], volume["ordered_wqh"], 1),
+            "",
+            f"{number(mwh(volume['delivered_wqh']), 2)} of {number(mwh(volume['ordered_wqh']), 2)} MWh ordered",
+        ),
+        tile(
+            "Net to BSPs",
+            number(eur(money["net_ueur"]), 2),
+            "EUR",
+            f"pay {number(eur(money['pay_ueur']), 2)}, penalties {number(eur(money['penalty_ueur']), 2)}",
+        ),
+        tile(
+            "Violations after clearing",
+            f"{tables['grid_check'].num_rows:,}",
+            "",
+            ", ".join(f"{many:,} {cause}" for cause, many in causes.items()) or "none found by the AC check",
+        ),
+    ]
+    lead = f"From registration to settlement on one delivery day. {CAPABILITY_NOTE}"
+    return Section("headline", "In short", lead, [f'<div class="tiles">{"".join(tiles)}</div>'])
+
+
+_STATE_COLOURS = {"confirm": "green", "modul": "yellow", "invalid": "red"}
+
+
+def city_section(run: DayRun) -> Section:
+    """Return what the city is and what registration did with it."""
+    tables = run.tables
+    parts: list[str] = [fact_list(f for f in facts(tables["facts"]).items() if f[0].lower() != "attribution")]
+    light = tables["static_light"]
+    left = ["<div><h3>Static traffic light</h3>"]
+    if light.num_rows:
+        states = counts(light, "state")
+        colour = {s: next((c for key, c in _STATE_COLOURS.items() if key in s.lower()), "none") for s in states}
+        rank = {"green": 0, "yellow": 1, "red": 2, "none": 3}
+        ordered = sorted(states, key=lambda s: (rank[colour[s]], s))
+        left.append(stacked_bar([(state.lower(), states[state], colour[state]) for state in ordered]))
+        rows = []
+        for direction in DIRECTION_NAMES:
+            declared, validated = (
+                int(integers(light, f"{direction}_{what}_w").sum()) for what in ("declared", "validated")
+            )
+            rows.append(
+                (direction, number(declared / 1e6, 3), number(validated / 1e6, 3), percent(validated, declared, 1))
+            )
+        left.append(html_table(("direction", "declared MW", "validated MW", "share"), rows, numeric=".nnn"))
+    else:
+        left.append(none("No unit was registered."))
+    left.append("</div>")
+
+    right = ["<div><h3>Prequalification</h3>"]
+    states = counts(tables["qualifications"], "state") if tables["qualifications"].num_rows else {}
+    derived = sum(1 for text in texts(tables["qualifications"], "derived_from") if text)
+    n_local, n_global = (
+        sum(many for market, many in counts(tables["aggregates"], "market").items() if market.lower() in names)
+        if tables["aggregates"].num_rows
+        else 0
+        for names in (("local", "0", "lfp", "dso"), ("global", "1", "msd", "tso"))
+    )
+    said = ", ".join(f"{many:,} {state.lower()}" for state, many in states.items()) or "none"
+    right.append(
+        f"<p>{n_local:,} local and {n_global:,} global aggregates; qualifications: {esc(said)}, {derived:,} "
+        "derived.</p>"
+    )
+    equal = tables["equivalences"]
+    if equal.num_rows:
+        granted = numbers(equal, "granted") == 1
+        position, names = codes(equal, "configuration")
+        rows = [
+            (names[k], f"{int((granted & (position == k)).sum()):,}", f"{int((~granted & (position == k)).sum()):,}")
+            for k in sorted(range(len(names)), key=lambda k: names[k])
+        ]
+        right.append(
+            html_table(
+                ("configuration (Table 8)", "granted", "refused"),
+                rows,
+                numeric=".nn",
+                caption="Table of Equivalences: pairs of one local and one global aggregate of a BSP",
+                foot=("all", f"{int(granted.sum()):,}", f"{int((~granted).sum()):,}"),
+            )
+        )
+        reasons = counts(equal.filter((~granted).tolist()), "reason") if (~granted).any() else {}
+        if reasons:
+            right.append(
+                f'<p class="note">Refused because: {esc("; ".join(f"{r} ({n:,})" for r, n in reasons.items()))}.</p>'
+            )
+    else:
+        right.append(none("No pair of aggregates asked for an equivalence."))
+    right.append("</div>")
+    parts.append(f'<div class="cols">{"".join(left)}{"".join(right)}</div>')
+    return Section("city", "City and registration", "", parts)
+
+
+def kpi_section(run: DayRun) -> Section:
+    """Return the key figures with bars for their parts; parts of one unit share a scale."""
+    cards = []
+    for key, head, parts in kpi_rows(run.tables["kpis"]):
+        card = [f'<div class="kpi"><h3>{esc(kpi_name(key).capitalize())}</h3>']
+        card.append(f'<div class="big">{esc(kpi_text(kpi_value(head), str(head["unit"])))}</div>')
+        card.append(f'<p class="note">{esc(head["meaning"])}</p>')
+        for unit, group in groupby(parts, key=lambda row: str(row["unit"])):
+            bars = [
+                (kpi_name(row["part"]), kpi_value(row), kpi_text(kpi_value(row), unit), str(row["meaning"]))
+                for row in group
+            ]
+            card.append(value_bars(bars, "global" if unit == "EUR" else "local"))
+        cards.append("".join(card) + "</div>")
+    body = f'<div class="kpis">{"".join(cards)}</div>' if cards else none("No key figure was computed.")
+    lead = (
+        "The four indicators of D4.1 Table 11 and their parts; 'n/a' is a figure that cannot be computed on this day."
+    )
+    return Section("kpis", "Key figures", lead, [body])
+
+
+def grid_section(run: DayRun) -> Section:
+    """Return the largest needs and the violations that the AC check found."""
+    needs, check = run.tables["needs"], run.tables["grid_check"]
+    parts: list[str] = ["<h3>Largest local needs</h3>"]
+    if needs.num_rows:
+        need = numbers(needs, "need_kw")
+        order = np.lexsort((integers(needs, "step"), sessions(needs), -np.nan_to_num(need)))[:_TOP]
+        top = needs.take(order)
+        direction = directions(top).tolist()
+        rows = [
+            (
+                f"LFP_{k}",
+                run.day.label(int(row["step"])),
+                f"{row['element']} {row['element_id']}",
+                DIRECTION_NAMES[d] if d >= 0 else row["direction"],
+                number(row["need_kw"], 1),
+                percent(row["loading"], 1, 1) if row["loading"] is not None else "n/a",
+                number(row["v_pu"], 3),
+            )
+            for k, d, row in zip(sessions(top).tolist(), direction, top.to_pylist(), strict=True)
+        ]
+        n_elements = len(set(zip(texts(needs, "element"), texts(needs, "element_id"), strict=True)))
+        parts.append(
+            html_table(
+                ("session", "time", "element", "direction", "need kW", "loading", "voltage pu"),
+                rows,
+                numeric="....nnn",
+                caption=f"{len(rows)} of {needs.num_rows:,} rows on {n_elements:,} elements, largest first",
+            )
+        )
+    else:
+        parts.append(none("No forecast of the day showed a need."))
+    parts.append("<h3>Violations found by the AC check</h3>")
+    if check.num_rows:
+        causes = counts(check, "cause")
+        parts.append(f"<p>By cause: {esc(', '.join(f'{cause} {many:,}' for cause, many in causes.items()))}.</p>")
+        excess = np.abs(numbers(check, "value") - numbers(check, "limit"))
+        order = np.lexsort((integers(check, "step"), sessions(check), -np.nan_to_num(excess)))[:_TOP]
+        top = check.take(order)
+        rows = [
+            (
+                f"MSD_{k}",
+                run.day.label(int(row["step"])),
+                f"{row['element']} {row['element_id']}",
+                number(row["value"], 3),
+                number(row["limit"], 3),
+                row["cause"],
+            )
+            for k, row in zip(sessions(top).tolist(), top.to_pylist(), strict=True)
+        ]
+        parts.append(
+            html_table(
+                ("after", "time", "element", "value", "limit", "cause"),
+                rows,
+                numeric="...nnw",
+                caption=f"{len(rows)} of {check.num_rows:,} rows, largest excess first",
+            )
+        )
+    else:
+        parts.append(none("The AC check found no violation after any session."))
+    lead = "Needs come from the DSO's forecast before each local session; the check follows each global one."
+    return Section("grid", "Needs and violations", lead, parts)
+
+
+def findings_section(run: DayRun) -> Section:
+    """Return what was refused on the way: withdrawn offer lines, blocked double selections and other coded findings."""
+    withdrawn, blocked = (int(total(run.tables["sessions"], name)) for name in ("withdrawn_lines", "blocked_pods"))
+    tiles = tile(
+        "Withdrawn offer lines", f"{withdrawn:,}", "", "lines that offered PODs held by the other operator"
+    ) + tile(
+        "Blocked double selection",
+        f"{blocked:,}",
+        "POD sessions",
+        "PODs that one operator held and the other could not take",
+    )
+    parts = [f'<div class="tiles">{tiles}</div>']
+    table = run.tables["findings"]
+    if table.num_rows:
+        rows = sorted(
+            zip(
+                sessions(table).tolist(),
+                texts(table, "code"),
+                texts(table, "bsp"),
+                integers(table, "n_lines").tolist(),
+                texts(table, "message"),
+                strict=True,
+            )
+        )
+        parts.append("<h3>Coded findings</h3>")
+        parts.append(
+            html_table(
+                ("session", "code", "BSP", "lines", "message", "meaning"),
+                [(*row[:3], f"{row[3]:,}", row[4], CODES.get(row[1], "")) for row in rows[:_MAX_FINDINGS]],
+                numeric="...nww",
+                caption=f"{min(len(rows), _MAX_FINDINGS)} of {len(rows):,} findings",
+            )
+        )
+    else:
+        parts.append(none("No session had a coded finding."))
+    return Section("findings", "Findings", "", parts)
+
+
+def attribution(run: DayRun) -> str:
+    """Return source and licence of the data: the run's own, else SimBench's: this version has no other city."""
+    for name, value in facts(run.tables["facts"]).items():
+        if name.lower() == "attribution" and value:
+            return value
+    from flexcore.study.simbench import ATTRIBUTION
+
+    return ATTRIBUTION
+
+
+def about_section(run: DayRun) -> Section:
+    """Return how it was computed, how to cite it, the licence of the data, and the time each phase took."""
+    longest = max(run.seconds.values(), default=0.0)
+    bars = [(name, seconds, f"{seconds:.2f} s", "") for name, seconds in run.seconds.items()]
+    parts = [
+        "<h3>Method</h3>",
+        f"<p>{CAPABILITY_NOTE} A published capability is safe for any dispatch within it in the linear model of the "
+        "forecast; "
+        "the AC check after each global session shows what that leaves. Prices are pay-as-bid, money and energy are "
+        "exact integers, "
+        "and the same input gives the same result.</p>",
+        "<h3>How to cite</h3>",
+        f"<p>flexcore {esc(flexcore.__version__)}, coordination scheme <code>{esc(run.scheme)}</code>, "
+        f"{esc(run.city)}, delivery day "
+        f"{esc(run.day.date)}, seed {run.seed}. To compute it again: <code>flexcore run --day {esc(run.day.date)} "
+        f"--seed {run.seed}</code>. "
+        "Process and key figures: BeFlexible D4.1.</p>",
+        "<h3>Data</h3>",
+        f"<p>{esc(attribution(run))} SimBench data is licensed under the Open Database License (ODbL) 1.0: name the "
+        "source "
+        "wherever these results are shown.</p>",
+    ]
+    if longest:
+        parts += [f"<h3>Time: {sum(run.seconds.values()):.1f} s</h3>", value_bars(bars)]
+    return Section("about", "Method, citation, data", "", parts)
