@@ -114,7 +114,7 @@ DAY_TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
         "one violation that the AC check found after an MSD session",
         ("session", "element", "element_id", "step", "value", "limit", "cause"),
     ),
-    "findings": ("one coded finding of a session", ("session", "code", "bsp", "n_lines", "message")),
+    "findings": ("one coded finding of a session", ("session", "operator", "code", "bsp", "n_lines", "message")),
     "series": (
         "one quarter-hour of the whole city, signed powers positive upwards",
         ("step", "load_forecast_kw", "load_realised_kw", "global_need_w", "local_w", "global_w", "residual_w"),
@@ -184,12 +184,15 @@ class DayRun:
     @property
     def digest(self) -> str:
         """SHA-256 over all tables: equal for equal results, whatever the threads and the time it took."""
+        import pyarrow as pa
+
         total = hashlib.sha256()
         for name in sorted(self.tables):
             total.update(name.encode())
-            for column in self.tables[name].itercolumns():
-                for value in column.to_pylist():
-                    total.update(repr(value).encode())
+            sink = pa.BufferOutputStream()
+            with pa.ipc.new_stream(sink, self.tables[name].schema) as stream:
+                stream.write_table(self.tables[name].combine_chunks())
+            total.update(sink.getvalue())
         return total.hexdigest()
 
     def write(self, folder: str | Path) -> list[Path]:
