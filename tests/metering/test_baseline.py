@@ -285,7 +285,7 @@ def test_inputs_may_be_read_only_strided_or_wide():
     case = random_case(rng, n_pods=6)
     expected_w = baseline(**case).baseline_w
     for values in case.values():
-        values.flags.writeable = False
+        values.setflags(write=False)
     assert np.array_equal(baseline(**case).baseline_w, expected_w)
     wide = dict(case, history_w=case["history_w"].astype(np.int64), today_w=np.asfortranarray(case["today_w"]))
     assert np.array_equal(baseline(**wide).baseline_w, expected_w)

@@ -1,0 +1,354 @@
+"""Remuneration: payment, penalty and availability of each line, exact in whole micro-EUR (SET-01 to SET-03)."""
+
+import hashlib
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from flexcore.arrays import as_int
+from flexcore.chunks import run_chunks
+from flexcore.errors import Findings, SettlementError, check_option
+from flexcore.metering.readings import MISSING_W, Int32s, as_power_w
+from flexcore.settlement.amounts import mean_price, pay_factor, payment
+from flexcore.settlement.result import Int8s, Int64s, PodLines, SettlementLines, SettlementResult, SettlementTotals
+from flexcore.settlement.terms import MAX_PRICE, ONE_PPM, TERMS, SettlementTerms
+from flexcore.units import GLOBAL, LOCAL, MAX_WQH, amount_ueur
+
+_GROUPS = 16  # (operator, aggregate, direction) groups in one task
+_ROWS = 4096
+_LARGEST = 2**62
+
+
+class _Book(NamedTuple):
+    """Checked inputs, and the active rows grouped by (operator, aggregate, direction) and sorted by POD in a group."""
+
+    orders: Int32s
+    baseline: Int32s
+    metered: Int32s
+    available: Int32s
+    price: Int64s
+    direction: Int8s
+    aggregate: Int64s
+    operator: Int8s
+    pod: Int64s
+    unit_of_step: Int64s
+    rows: Int64s
+    ptr: Int64s
+
+    @property
+    def n_units(self) -> int:
+        return int(self.unit_of_step.max(initial=-1)) + 1
+
+
+def settle(
+    orders_w: npt.ArrayLike,
+    baseline_w: npt.ArrayLike,
+    metered_w: npt.ArrayLike,
+    terms: str | SettlementTerms,
+    *,
+    direction: npt.ArrayLike,
+    aggregate: npt.ArrayLike,
+    operator: npt.ArrayLike,
+    price_ueur_per_mwh: npt.ArrayLike | None = None,
+    pod: npt.ArrayLike | None = None,
+    available_w: npt.ArrayLike | None = None,
+    unit_of_step: npt.ArrayLike | None = None,
+    missing: Literal["refuse", "zero"] = "refuse",
+    n_threads: int = 1,
+) -> SettlementResult:
+    """Settle the orders of one market day.
+
+    Parameters
+    ----------
+    orders_w : array_like of int, shape (n_rows, n_steps)
+        Ordered flexibility of each (POD, operator, direction); not negative, 0 where nothing is ordered. [W]
+    baseline_w, metered_w : array_like of int, shape (n_rows, n_steps)
+        Baseline and reading of the POD of each row, positive = withdrawal; `MISSING_W` where there is none. [W]
+    terms : str or SettlementTerms
+        A name in `TERMS`, or terms of one's own.
+    direction, operator : array_like of int, shape (n_rows,) or one number
+        `units.UP`/`DOWN` and `units.LOCAL`/`GLOBAL`.
+    aggregate : array_like of int, shape (n_rows,) or one number
+        Aggregate that the row belongs to for this operator.
+    price_ueur_per_mwh : array_like of int, optional
+        Price of the orders: one number, (n_rows,), (n_steps,) as (1, n_steps), or (n_rows, n_steps); the price of the
+        terms if not given. [micro-EUR/MWh]
+    pod : array_like of int, shape (n_rows,), optional
+        Key of the POD of each row, which decides ties in the split of micro-EUR; row positions if not given, and then
+        rows are taken for different PODs.
+    available_w : array_like of int, shape (n_rows, n_steps), optional
+        Availability to be paid by the terms. [W]
+    unit_of_step : array_like of int, shape (n_steps,), optional
+        Market time unit of each quarter-hour, ascending from 0; hours if not given (`MarketDay.hour_of_step`).
+    missing : {"refuse", "zero"}
+        An ordered quarter-hour without reading or baseline is an error, or counts as not delivered and is counted.
+    n_threads : int
+
+    Returns
+    -------
+    SettlementResult
+
+    Raises
+    ------
+    SettlementError
+        FX-S001 numbers too large for exact 64-bit money, FX-S002 an order without reading or baseline, FX-S003 terms,
+        FX-S004 a POD ordered twice in a quarter-hour.
+    ValidationError
+        FX-A001..FX-A006 arrays of wrong shape, type, sign or range; FX-E002 unknown terms.
+
+    Notes
+    -----
+    Delivered power s (B - M) counts in quarter-hours in which the row has an order, and nowhere else. Energies are
+    summed over the quarter-hours and PODs of a line; one payment, one penalty and one availability amount is rounded,
+    half-even, for each line; PODs share them by largest remainder. Everything is exact integer arithmetic, so order and
+    partition of the rows change nothing.
+    """
+    if isinstance(terms, str):
+        check_option("terms", terms, tuple(TERMS))
+        terms = TERMS[terms]
+    terms.check()
+    check_option("missing", missing, ("refuse", "zero"))
+    book = _book(
+        orders_w, baseline_w, metered_w, terms, direction, aggregate, operator, price_ueur_per_mwh, pod, available_w,
+        unit_of_step,
+    )  # fmt: skip
+    if pod is not None:
+        _refuse_double_orders(book)
+    return _settle(book, terms, missing, n_threads)
+
+
+def _book(
+    orders_w: npt.ArrayLike,
+    baseline_w: npt.ArrayLike,
+    metered_w: npt.ArrayLike,
+    terms: SettlementTerms,
+    direction: npt.ArrayLike,
+    aggregate: npt.ArrayLike,
+    operator: npt.ArrayLike,
+    price: npt.ArrayLike | None,
+    pod: npt.ArrayLike | None,
+    available_w: npt.ArrayLike | None,
+    unit_of_step: npt.ArrayLike | None,
+) -> _Book:
+    """Check every input and list the active rows in canonical order."""
+    from flexcore.kernels.settlement.remuneration import find_active
+
+    orders = as_int(orders_w, "orders_w", dtype=np.int32, shape=(None, None), lo=0)
+    n_rows, n_steps = orders.shape
+    baseline = as_power_w(baseline_w, "baseline_w", shape=(n_rows, n_steps))
+    metered = as_power_w(metered_w, "metered_w", shape=(n_rows, n_steps))
+    available = (
+        np.zeros((0, n_steps), np.int32)
+        if available_w is None
+        else as_int(available_w, "available_w", dtype=np.int32, shape=(n_rows, n_steps), lo=0)
+    )
+
+    def per_row(values: npt.ArrayLike, name: str, **limits: Any) -> npt.NDArray[Any]:
+        array = np.asarray(values)
+        return as_int(np.broadcast_to(array, n_rows) if not array.ndim else array, name, shape=(n_rows,), **limits)
+
+    way = per_row(direction, "direction", dtype=np.int8, lo=0, hi=1)
+    buyer = per_row(operator, "operator", dtype=np.int8, lo=LOCAL, hi=GLOBAL)
+    group_id = per_row(aggregate, "aggregate")
+    key = per_row(np.arange(n_rows) if pod is None else pod, "pod")
+    unit = np.arange(n_steps) // 4 if unit_of_step is None else unit_of_step
+    unit = as_int(unit, "unit_of_step", shape=(n_steps,), lo=0, hi=max(n_steps - 1, 0))
+    active = np.zeros(n_rows, np.uint8)
+    run_chunks(lambda i0, i1: find_active(orders, available, i0, i1, active), n_rows, n_threads=1, chunk=_ROWS)
+    rows = np.flatnonzero(active)
+    rows = rows[np.lexsort((key[rows], way[rows], group_id[rows], buyer[rows]))]
+    edge = np.zeros(len(rows) + 1, np.bool_)
+    edge[[0, -1]] = True
+    for column in (buyer, group_id, way):
+        edge[1:-1] |= column[rows][1:] != column[rows][:-1]
+    ptr = np.flatnonzero(edge) if len(rows) else np.zeros(1, np.int64)
+    found = Findings("settlement", n_rows)
+    if (np.diff(unit) < 0).any():
+        found.add("FX-A006", "unit_of_step must ascend", field="unit_of_step")
+    if price is None and terms.price_ueur_per_mwh is None and len(rows):
+        found.add("FX-S003", "no price is given, and the terms have none", hint="pass price_ueur_per_mwh")
+    found.raise_errors(SettlementError)
+    prices = _prices(terms.price_ueur_per_mwh or 0 if price is None else price, n_rows, n_steps)
+    return _Book(orders, baseline, metered, available, prices, way, group_id, buyer, key, unit, rows, ptr)
+
+
+def _prices(price: npt.ArrayLike, n_rows: int, n_steps: int) -> Int64s:
+    """Return prices with one row or one for each row, one step or all of them."""
+    raw = np.asarray(price)
+    raw = raw.reshape(1, 1) if not raw.ndim else raw[:, np.newaxis] if raw.ndim == 1 else raw
+    prices: Int64s = as_int(raw, "price_ueur_per_mwh", shape=(None, None))
+    found = Findings("price_ueur_per_mwh")
+    if prices.shape[0] not in (1, n_rows) or prices.shape[1] not in (1, n_steps):
+        found.add("FX-A001", f"price_ueur_per_mwh has shape {np.shape(price)}, expected ({n_rows}, {n_steps})")
+    elif prices.size and max(int(prices.max()), -int(prices.min())) > MAX_PRICE:
+        rows = np.flatnonzero(((prices > MAX_PRICE) | (prices < -MAX_PRICE)).any(axis=1))
+        found.add("FX-S001", f"a price is larger than {MAX_PRICE} micro-EUR/MWh", rows=rows)
+    found.raise_errors(SettlementError)
+    return prices
+
+
+def _refuse_double_orders(book: _Book) -> None:
+    """Raise FX-S004 where two rows of one POD have an order in one quarter-hour: its delivery would be paid twice."""
+    rows = book.rows[np.argsort(book.pod[book.rows], kind="stable")]
+    bad: list[Any] = []
+    for distance in range(1, len(rows)):
+        same = np.flatnonzero(book.pod[rows[distance:]] == book.pod[rows[:-distance]])
+        if not same.size:
+            break
+        first, second = rows[same], rows[same + distance]
+        both = ((book.orders[first] > 0) & (book.orders[second] > 0)).any(axis=1)
+        bad.extend(second[both].tolist())
+    if bad:
+        found = Findings("settlement", len(book.orders))
+        found.add(
+            "FX-S004",
+            f"{len(bad)} rows are ordered in a quarter-hour in which another row of their POD is",
+            rows=bad,
+            ids=book.pod[bad],
+            hint="no POD is held by two operators, aggregates or directions at once (MUT-01)",
+        )
+        found.raise_errors(SettlementError)
+
+
+def _refuse(code: str, message: str, **details: Any) -> None:
+    found = Findings("settlement")
+    found.add(code, message, **details)
+    found.raise_errors(SettlementError)
+
+
+def _settle(book: _Book, terms: SettlementTerms, missing: str, n_threads: int) -> SettlementResult:
+    from flexcore.kernels.settlement.remuneration import list_entries, split_lines, sum_lines
+
+    clip = int(terms.netting == "pod")
+    n_groups, n_units = len(book.ptr) - 1, book.n_units
+    sums = [np.empty((n_groups, n_units), np.int64) for _ in range(7)]
+    parts = (book.orders, book.baseline, book.metered, book.available)
+
+    def sum_task(g0: int, g1: int) -> None:
+        sum_lines(*parts, book.price, book.direction, book.unit_of_step, book.ptr, book.rows, clip, g0, g1, *sums)
+
+    run_chunks(sum_task, n_groups, n_threads=n_threads, chunk=_GROUPS)
+    n_entries = sums[6]
+    exists = n_entries > 0
+    lines = _lines(book, terms, [array[exists] for array in sums[:6]], *np.nonzero(exists))
+    if missing == "refuse" and lines.n_missing.any():
+        gone = (book.baseline == MISSING_W) | (book.metered == MISSING_W)
+        bad = np.flatnonzero((gone & (book.orders > 0)).any(axis=1))
+        _refuse(
+            "FX-S002",
+            f"{bad.size} rows have an order in a quarter-hour without reading or baseline",
+            rows=bad,
+            ids=book.pod[bad],
+            hint="missing='zero' counts them as not delivered",
+        )
+
+    ends = np.cumsum(n_entries.ravel())
+    total = int(ends[-1]) if ends.size else 0
+    first = np.ascontiguousarray((ends - n_entries.ravel()).reshape(n_entries.shape))
+    row, ordered, delivered, available = (np.empty(total, np.int64) for _ in range(4))
+
+    def entry_task(g0: int, g1: int) -> None:
+        list_entries(
+            *parts, book.direction, book.unit_of_step, book.ptr, book.rows, first, clip, g0, g1,
+            row, ordered, delivered, available,
+        )  # fmt: skip
+
+    run_chunks(entry_task, n_groups, n_threads=n_threads, chunk=_GROUPS)
+    counts = n_entries[exists]
+    ptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+
+    def split(amount: Int64s, weight: Int64s, fallback: Int64s) -> Int64s:
+        used = np.add.reduceat(np.maximum(weight, 0), ptr[:-1]) if total else np.zeros(0, np.int64)
+        if (used > MAX_WQH).any():
+            _refuse("FX-S001", "the energies of the PODs of one line are too large for an exact split")
+        part = np.empty(total, np.int64)
+        run_chunks(
+            lambda lo, hi: split_lines(ptr, amount, weight, fallback, lo, hi, part),
+            len(counts),
+            n_threads=n_threads,
+            chunk=256,
+        )
+        return part
+
+    pay = split(lines.pay_ueur, delivered, ordered)
+    penalty = split(lines.penalty_ueur, ordered - delivered, ordered)
+    availability = split(lines.availability_ueur, available, ordered)
+    line = np.repeat(np.arange(len(counts)), counts)
+    net = pay - penalty + availability
+    pods = PodLines(line, row, book.pod[row], ordered, delivered, available, pay, penalty, availability, net)
+    return SettlementResult(lines, pods, _totals(lines), terms, _digest(book, terms, missing))
+
+
+def _lines(book: _Book, terms: SettlementTerms, sums: list[Int64s], group: Any, unit: Any) -> SettlementLines:
+    """Turn sums of energy into amounts: the one place of each rounding."""
+    ordered, delivered, available, n_missing, price_high, price_low = sums
+    if max(ordered.max(initial=0), np.abs(delivered).max(initial=0), available.max(initial=0)) > MAX_WQH:
+        bad = (ordered > MAX_WQH) | (np.abs(delivered) > MAX_WQH) | (available > MAX_WQH)
+        aggregates = np.unique(book.aggregate[book.rows[book.ptr[:-1]]][group[bad]])
+        _refuse("FX-S001", f"the energy of a line is larger than {MAX_WQH} wqh", ids=aggregates)
+    price = mean_price(price_high, price_low, ordered)
+    paid = np.minimum(np.maximum(delivered, 0), ordered * terms.cap_ppm // ONE_PPM)
+    owed = ordered * (ONE_PPM - terms.tolerance_ppm) // ONE_PPM
+    shortfall = np.where(ordered > 0, np.maximum(owed - delivered, 0), 0)
+    factor = pay_factor(paid, ordered, terms.factor_ppm)
+    pay = payment(paid, price, factor)
+    penalty = amount_ueur(shortfall, terms.penalty_ueur_per_mwh)
+    # EUR per MW and hour is EUR per MWh of available energy
+    availability = amount_ueur(available, terms.availability_ueur_per_mw_h)
+    largest = sum(float(np.abs(amount).astype(np.float64).sum()) for amount in (pay, penalty, availability))
+    if largest > _LARGEST:
+        _refuse("FX-S001", "the amounts of the run are too large for exact 64-bit money")
+    leader = book.rows[book.ptr[:-1]][group]
+    return SettlementLines(
+        book.operator[leader],
+        book.aggregate[leader],
+        book.direction[leader],
+        np.asarray(unit, np.int64),
+        ordered,
+        delivered,
+        paid,
+        shortfall,
+        available,
+        n_missing,
+        price,
+        factor,
+        pay,
+        penalty,
+        availability,
+        pay - penalty + availability,
+    )
+
+
+def _totals(lines: SettlementLines) -> SettlementTotals:
+    operators = np.array([LOCAL, GLOBAL], np.int8)
+    names = (
+        "ordered_wqh", "delivered_wqh", "paid_wqh", "shortfall_wqh", "available_wqh", "n_missing", "pay_ueur",
+        "penalty_ueur", "availability_ueur", "net_ueur",
+    )  # fmt: skip
+    sums = {
+        name: np.array([getattr(lines, name)[lines.operator == operator].sum() for operator in operators], np.int64)
+        for name in names
+    }
+    return SettlementTotals(operators, **sums)
+
+
+def _digest(book: _Book, terms: SettlementTerms, missing: str) -> str:
+    """SHA-256 over terms and active rows in canonical order; rows without any order or availability decide nothing."""
+    rows = book.rows
+    whole_price = book.price if len(book.price) == 1 else None
+    digest = hashlib.sha256(repr((terms, missing, book.orders.shape[1], len(rows))).encode())
+    digest.update(book.unit_of_step.tobytes())
+    for column in (book.operator, book.aggregate, book.direction, book.pod):
+        digest.update(np.ascontiguousarray(column[rows]).tobytes())
+    if whole_price is not None:
+        digest.update(whole_price.tobytes())
+    for lo in range(0, len(rows), _ROWS):
+        chunk = rows[lo : lo + _ROWS]
+        for array in (book.orders, book.baseline, book.metered):
+            digest.update(array[chunk].tobytes())
+        if len(book.available):
+            digest.update(book.available[chunk].tobytes())
+        if whole_price is None:
+            digest.update(book.price[chunk].tobytes())
+    return digest.hexdigest()

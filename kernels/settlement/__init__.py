@@ -1,0 +1,1 @@
+"""Kernels of the settlement room: line sums and exact splits."""

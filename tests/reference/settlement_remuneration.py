@@ -1,0 +1,96 @@
+"""Settlement with loops, dictionaries and fractions, written from the rule text and never tuned."""
+
+from fractions import Fraction
+
+MILLION = 1_000_000
+
+
+def half_even(value):
+    """Round a fraction to a whole number, halves to even."""
+    return round(Fraction(value))
+
+
+def split(amount, weights):
+    """Split a whole amount in proportion to weights; missing units go to the largest remainders, then to the first."""
+    exact = [Fraction(abs(amount) * weight, sum(weights)) for weight in weights]
+    parts = [int(share) for share in exact]
+    ranked = sorted(range(len(parts)), key=lambda i: (-(exact[i] - parts[i]), i))
+    for position in ranked[: abs(amount) - sum(parts)]:
+        parts[position] += 1
+    return [part if amount >= 0 else -part for part in parts]
+
+
+def pay_factor(points, ratio):
+    """Piecewise linear, constant outside, right-continuous at a jump."""
+    if ratio * MILLION < points[0][0]:
+        return points[0][1]
+    at = max(i for i, (x, _) in enumerate(points) if x <= ratio * MILLION)
+    if at == len(points) - 1:
+        return points[at][1]
+    (x0, y0), (x1, y1) = points[at], points[at + 1]
+    return half_even(y0 + (y1 - y0) * (ratio * MILLION - x0) / (x1 - x0))
+
+
+def settle(rows, terms, unit_of_step):
+    """Lines and POD shares.
+
+    A row is a dictionary with operator, aggregate, direction, pod, and lists orders, baseline, metered, available and
+    price; a missing reading or baseline is None. Lines are keyed by (operator, aggregate, direction, unit), POD
+    shares by line and POD.
+    """
+    lines, pods = {}, {}
+    for row in rows:
+        for step, unit in enumerate(unit_of_step):
+            ordered, available = row["orders"][step], row["available"][step]
+            if ordered == 0 and available == 0:
+                continue
+            key = (row["operator"], row["aggregate"], row["direction"], unit)
+            line = lines.setdefault(key, {"ordered": 0, "delivered": 0, "available": 0, "missing": 0, "value": 0})
+            pod = pods.setdefault((key, row["pod"]), {"ordered": 0, "delivered": 0, "available": 0})
+            for entry in (line, pod):
+                entry["ordered"] += ordered
+                entry["available"] += available
+            if ordered == 0:
+                continue
+            line["value"] += ordered * row["price"][step]
+            if row["baseline"][step] is None or row["metered"][step] is None:
+                line["missing"] += 1
+                continue
+            delivered = row["baseline"][step] - row["metered"][step]
+            delivered = delivered if row["direction"] == 0 else -delivered
+            if terms.netting == "pod":
+                delivered = max(delivered, 0)
+            line["delivered"] += delivered
+            pod["delivered"] += delivered
+
+    for key, line in lines.items():
+        ordered, delivered = line["ordered"], line["delivered"]
+        value = line.pop("value")
+        line["price"] = half_even(Fraction(value, ordered)) if ordered else 0
+        line["paid"] = min(max(delivered, 0), ordered * terms.cap_ppm // MILLION)
+        owed = ordered * (MILLION - terms.tolerance_ppm) // MILLION
+        line["shortfall"] = max(0, owed - delivered) if ordered else 0
+        ratio = Fraction(line["paid"], ordered) if ordered else Fraction(2)
+        line["factor"] = pay_factor(terms.factor_ppm, ratio)
+        mwh = Fraction(1, 4_000_000)
+        line["pay"] = half_even(line["paid"] * mwh * line["price"] * Fraction(line["factor"], MILLION))
+        line["penalty"] = half_even(line["shortfall"] * mwh * terms.penalty_ueur_per_mwh)
+        line["availability"] = half_even(line["available"] * mwh * terms.availability_ueur_per_mw_h)
+        line["net"] = line["pay"] - line["penalty"] + line["availability"]
+
+        members = sorted(pod for line_key, pod in pods if line_key == key)
+        entries = [pods[key, pod] for pod in members]
+        orders = [entry["ordered"] for entry in entries]
+        even = [1] * len(entries)
+        weights = {
+            "pay": [max(entry["delivered"], 0) for entry in entries],
+            "penalty": [max(entry["ordered"] - entry["delivered"], 0) for entry in entries],
+            "availability": [entry["available"] for entry in entries],
+        }
+        for name, wanted in weights.items():
+            used = next(choice for choice in (wanted, orders, even) if sum(choice) > 0)
+            for entry, part in zip(entries, split(line[name], used), strict=True):
+                entry[name] = part
+        for entry in entries:
+            entry["net"] = entry["pay"] - entry["penalty"] + entry["availability"]
+    return lines, pods
