@@ -1,6 +1,8 @@
 """The key figures of one day, from its plan, its delivery and three reference costs."""
 
 import dataclasses
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -161,37 +163,47 @@ def _common_cost(city: City, plan: Plan, cap: int, n_threads: int) -> int:
         if record.selection is not None:
             need_w[record.session.firm] = record.selection.need.need_w.sum(axis=0)[record.session.firm]
     node, direction, price, quantity = _common_book(city, plan)
-    root = int(np.flatnonzero(city.grid.slack)[0])
-    # what PODs do not serve is bought elsewhere at the cap; at the root it touches no row of the network
-    node = np.append(node, [root, root])
-    direction = np.append(direction, [UP, DOWN]).astype(np.int8)
-    price = np.append(price, [cap, cap])
-    elsewhere = np.full((2, day.n_steps), 10**9, np.int64)
-    rows = _with_balance(city.grid, rows, need_w / 1000.0)
+    # what PODs do not serve is bought elsewhere at the cap; it enters above the network and touches no row of it
+    above = city.grid.n_nodes + 1
     chosen = clear_local(
-        city.grid,
-        rows,
-        node=node,
-        direction=direction,
-        quantity_w=np.concatenate([quantity, elsewhere]),
-        price_ueur_per_mwh=price,
+        _grid_with_balance(city.grid),
+        _rows_with_balance(rows, need_w / 1000.0),
+        node=np.append(node, [above, above]),
+        direction=np.append(direction, [UP, DOWN]).astype(np.int8),
+        quantity_w=np.concatenate([quantity, np.full((2, day.n_steps), 10**9, np.int64)]),
+        price_ueur_per_mwh=np.append(price, [cap, cap]),
         allow_counter=True,
         n_threads=n_threads,
     )
-    taken = chosen.accepted_w[:-2]
-    sign = np.where(direction[:-2] == UP, 1, -1)[:, None]
-    rest = np.abs(need_w - (sign * taken).sum(axis=0))
-    cost = amount_ueur(taken.sum(axis=1), price[:-2]).sum() + amount_ueur(rest, cap).sum()
+    energy = chosen.accepted_w.sum(axis=1)
+    cost = amount_ueur(energy, np.append(price, [cap, cap])).sum()
     open_w = chosen.unserved_w + chosen.unserved_voltage_w
     return int(cost + amount_ueur(open_w, UNSERVED_UEUR_PER_MWH).sum())
 
 
-def _with_balance(grid: Grid, rows: ActivationRows, need_kw: npt.NDArray[np.float64]) -> ActivationRows:
-    """Add the global need as the balance of the whole tree."""
-    lower, upper = rows.lower_kw.copy(), rows.upper_kw.copy()
-    lower[grid.slack] = need_kw
-    upper[grid.slack] = need_kw
-    return dataclasses.replace(rows, lower_kw=lower, upper_kw=upper)
+def _grid_with_balance(grid: Grid) -> Any:
+    """Hang all trees below one node whose row is the global need, and that below a root: node positions n + 1 and n."""
+    forest, n = grid.forest, grid.n_nodes
+    order = np.concatenate([[n, n + 1], forest.order]).astype(np.int32)
+    rank = np.empty(n + 2, np.int32)
+    rank[order] = np.arange(n + 2, dtype=np.int32)
+    parent = np.concatenate([[-1, 0], np.where(forest.parent < 0, 1, forest.parent + 2)]).astype(np.int32)
+    last = np.concatenate([[n + 2, n + 2], forest.last + 2]).astype(np.int32)
+    return SimpleNamespace(
+        forest=SimpleNamespace(order=order, rank=rank, parent=parent, last=last), node_ids=np.arange(n + 2)
+    )
+
+
+def _rows_with_balance(rows: ActivationRows, need_kw: npt.NDArray[np.float64]) -> Any:
+    """Add the rows of the two nodes above: none for the root, net activation equal to the need for the balance."""
+    none = np.full(need_kw.size, np.inf)
+    return SimpleNamespace(
+        lower_kw=np.vstack([rows.lower_kw, -none, need_kw]),
+        upper_kw=np.vstack([rows.upper_kw, none, need_kw]),
+        w_lower=np.vstack([rows.w_lower, -none, -none]),
+        w_upper=np.vstack([rows.w_upper, none, none]),
+        m=np.append(rows.m, [0.0, 0.0]),
+    )
 
 
 def _common_book(city: City, plan: Plan) -> tuple[Int64s, npt.NDArray[np.int8], Int64s, Int64s]:
