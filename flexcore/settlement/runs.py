@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from flexcore.errors import Findings, StateError
-from flexcore.settlement.result import Int8s, Int64s, SettlementResult, Columns
+from flexcore.settlement.result import Columns, Int8s, Int64s, SettlementResult
 
 
 @dataclass(frozen=True, slots=True)

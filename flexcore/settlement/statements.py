@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flexcore.arrays import as_int
-from flexcore.settlement.result import Int8s, Int64s, SettlementResult, Columns
+from flexcore.settlement.result import Columns, Int8s, Int64s, SettlementResult
 from flexcore.units import half_even
 
 #: Micro-EUR in a cent.
