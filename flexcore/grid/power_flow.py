@@ -28,7 +28,9 @@ OUTPUTS: dict[str, tuple[str, ...]] = {
 }
 
 _SCRATCH_BYTES = 1 << 21  # what one job may keep in cache
-_STEPS = (32, 512)  # shortest and longest block of steps: short rows waste time on overhead
+_LONGEST = 512  # steps in one block
+# short rows waste time on overhead, even where longer ones leave the cache
+_SHORTEST = {"dc": 96, "linear": 96, "ac": 32}
 _PACK_NODES = 256  # subtrees are packed into jobs of about this many nodes
 _JOB_SECONDS = 0.02  # aim for one chunk of jobs
 
@@ -211,7 +213,7 @@ def _solve(
     rows = int((forest.last[forest.heads] - forest.heads).max()) + 1
     per_node, spare = (2, 0) if method == "dc" else (6, 8)
     width = _SCRATCH_BYTES // (8 * (per_node * rows + spare))
-    width = min(max(width // 16 * 16, _STEPS[0]), _STEPS[1], n_steps)
+    width = min(max(width // 16 * 16, _SHORTEST[method]), _LONGEST, n_steps)
     n_jobs = (packs.size - 1) * -(-n_steps // width)
     scratch = _Scratch(per_node * rows + spare, width)
     empty = np.empty((0, 0))

@@ -1,3 +1,4 @@
+import json
 import re
 from pathlib import Path
 
@@ -152,7 +153,8 @@ def test_threads_blocks_and_single_steps_give_the_same_bits(method, monkeypatch)
     once = power_flow(grid, p, q, method=method, outputs=EVERYTHING)
     assert once.converged
     runs = [power_flow(grid, p, q, method=method, outputs=EVERYTHING, n_threads=2)]
-    monkeypatch.setattr(module, "_STEPS", (16, 16))
+    monkeypatch.setattr(module, "_SHORTEST", dict.fromkeys(module._SHORTEST, 16))
+    monkeypatch.setattr(module, "_LONGEST", 16)
     monkeypatch.setattr(module, "_JOB_SECONDS", 1e-6)
     runs.append(power_flow(grid, p, q, method=method, outputs=EVERYTHING, n_threads=2))
     monkeypatch.setattr(module, "_PACK_NODES", 1)
@@ -305,6 +307,21 @@ def test_each_kernel_has_one_signature():
 
     for kernel in (k_ac.sweep, k_dc.sweep, k_linear.sweep):
         assert len(getattr(kernel, "signatures", [None])) == 1
+
+
+def test_benchmark_engines_agree(tmp_path):
+    """power-grid-model and pandapower as oracles on the benchmark's network, through the benchmark itself."""
+    from benchmarks.power_flow import main
+
+    report = main(["--quick", "--json", str(tmp_path / "figures.json")])
+    assert json.loads((tmp_path / "figures.json").read_text(encoding="utf-8")) == report
+    gaps = {row["engine"]: (row["v_error_pu"], row["p_error"]) for row in report["rows"]}
+    for engine in ("flexcore ac", "flexcore ac, out=", "flexcore ac, shuffled", "power-grid-model newton_raphson"):
+        assert gaps[engine][0] < 1e-8, engine
+        assert gaps[engine][1] < 1e-9, engine
+    for engine in ("flexcore linear", "flexcore linear, out=", "flexcore linear, shuffled"):
+        assert gaps[engine][0] < 1e-4, engine
+        assert gaps[engine][1] < 1e-3, engine
 
 
 # pandapower as the oracle, on public networks
