@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flexcore.study import draws
+from flexcore.study.calibration import STREET_NUMBERS
 from flexcore.study.city import (
     BATTERY,
     DEMAND,
@@ -90,7 +91,10 @@ def market(
         technology |= np.where(rating > 0.0, bit, 0).astype(np.int16)
 
     can_offer = ((technology & ~np.int16(OTHER_GENERATION)) != 0) & (place.area_of_node[node] >= 0)
-    mandated = can_offer & (draws.uniform(seed, "mandate", key) < participation.mandate_share)
+    public = np.zeros(n_pods, np.bool_)
+    public[devices.ev.pod[devices.ev.number >= STREET_NUMBERS]] = True
+    # whoever runs public chargers takes part, and on the local market
+    mandated = can_offer & (public | (draws.uniform(seed, "mandate", key) < participation.mandate_share))
     n_bsps = int(np.clip(mandated.sum() // _PODS_PER_BSP, 2, _MOST_BSPS))
     bsp = np.where(mandated, _mandates(place.area_of_node[node], key, n_bsps, place.area_ids.size, seed), -1)
     bsp = bsp.astype(np.int32)
@@ -98,7 +102,7 @@ def market(
     contracts = _contracts(customers, ratings, seed)
     up, down = _declared(ratings, key, mandated, participation, seed)
     style = np.array([_STYLES[number % len(_STYLES)] for number in range(n_bsps)])
-    aggregates, local, global_ = _aggregates(bsp, style, place, node, key, seed)
+    aggregates, local, global_ = _aggregates(bsp, style, place, node, key, public, seed)
     share = np.where(
         draws.uniform(seed, "share", key) < 0.7,
         1000,
@@ -133,10 +137,12 @@ def market(
         cost_down_ueur_per_mwh=cost_down,
     )
     n_careless = max(1, round(participation.careless_share * n_bsps))
-    first = np.argsort(draws.uniform(seed, "careless", np.arange(n_bsps)), kind="stable")[:n_careless]
+    # the larger ones first, so that it shows
+    number = np.arange(n_bsps)
+    first = np.argsort(draws.uniform(seed, "careless", number) + (number >= 3), kind="stable")[:n_careless]
     bsps = Bsps(
         id=np.array([f"BSP-{number + 1:02d}" for number in range(n_bsps)]),
-        careless=np.isin(np.arange(n_bsps), first),
+        careless=np.isin(number, first),
     )
     return pods, bsps, aggregates, _products(), _tests(aggregates, pods, participation, seed)
 
@@ -196,7 +202,7 @@ def _declared(
 
 
 def _aggregates(
-    bsp: Int32s, style: npt.NDArray[np.int64], place: Places, node: Int32s, key: Int64s, seed: int
+    bsp: Int32s, style: npt.NDArray[np.int64], place: Places, node: Int32s, key: Int64s, public: Bools, seed: int
 ) -> tuple[Aggregates, Int32s, Int32s]:
     """Build local aggregates per (BSP, flex_area) and global ones, in each BSP's style.
 
@@ -207,9 +213,10 @@ def _aggregates(
     has = bsp >= 0
     own = style[np.maximum(bsp, 0)]
     u_local, u_global = draws.uniform(seed, "local side", key), draws.uniform(seed, "global side", key)
-    in_local = has & np.select(
+    in_local = np.select(
         [own == OVERLAP, own == APART, own == INSIDE], [u_local < 0.85, u_local < 0.6, u_local < 0.8], True
     )
+    in_local = has & (in_local | public)
     in_global = has & np.select([own == OVERLAP, own == APART], [u_global < 0.7, ~in_local], True)
     mirror = (own == MIRROR) | (own == MIRROR_UNLIKE)
     n_areas = place.area_ids.size
