@@ -1,6 +1,7 @@
 """Every table that crosses the border of flexcore. Add a table here and its checks, docs and test data follow."""
 
 from flexcore.tables.registration import REGISTRATION
+from flexcore.tables.selection import SELECTION
 from flexcore.tables.spec import Column, TableSpec
 
 _SPECS: tuple[TableSpec, ...] = (
@@ -85,6 +86,7 @@ _SPECS: tuple[TableSpec, ...] = (
         ),
     ),
     *REGISTRATION,
+    *SELECTION,
 )
 
 #: Name to specification.

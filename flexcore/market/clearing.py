@@ -1,0 +1,324 @@
+"""Selection of offers given as tables (LFP-01); `clear_local` is the same on arrays and activation rows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from flexcore.errors import Findings, GridError, OfferError, UnknownIdError, check_option
+from flexcore.market.local_clearing import (
+    ENGINES,
+    REASONS,
+    GridLike,
+    LocalSelection,
+    Method,
+    Outcome,
+    clear_local,
+    refuse_twins,
+    select_rows,
+    total_cost,
+)
+from flexcore.market.merit_order import as_rank, select_capped
+from flexcore.market.tree_clearing import NO_BOUND, Book, Rows, Tree, activation, explain, tie_order
+from flexcore.tables import check
+from flexcore.tables.check import Columns
+from flexcore.units import DOWN, UP, to_eur
+
+__all__ = ["ENGINES", "REASONS", "ClearingResult", "LocalSelection", "clear", "clear_local", "select_capped"]
+
+I8A = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class ClearingResult:
+    """Outcome of `clear`.
+
+    Attributes
+    ----------
+    offer_id, direction, step : ndarray, shape (n_rows,)
+        As in the table of offers, in its order.
+    accepted_w : ndarray of int64, shape (n_rows,)
+        Accepted power. [W]
+    reason : ndarray of uint8, shape (n_rows,)
+        Index into `REASONS`.
+    reason_element : ndarray of object, shape (n_rows,)
+        Element that is full, or None.
+    steps : ndarray of int64, shape (n_steps,)
+        Steps with a need or an offer, ascending.
+    engine : ndarray of str, shape (n_steps,)
+        What decided the step, one of `ENGINES`.
+    unserved_w : ndarray of int64, shape (n_steps,)
+        Need left open, summed over elements. [W]
+    total_cost_ueur : int
+        Steps are quarter-hours; each row is rounded half to even. [micro-EUR]
+    """
+
+    offer_id: npt.NDArray[Any]
+    direction: npt.NDArray[np.int8]
+    step: I8A
+    accepted_w: I8A
+    reason: npt.NDArray[np.uint8]
+    reason_element: npt.NDArray[Any]
+    steps: I8A
+    engine: npt.NDArray[np.str_]
+    unserved_w: I8A
+    total_cost_ueur: int
+
+    @property
+    def total_cost(self) -> Decimal:
+        """Total cost in EUR."""
+        return to_eur(self.total_cost_ueur)
+
+    def to_arrow(self) -> Any:
+        """Return one row per offer row as a pyarrow Table."""
+        import pyarrow as pa
+
+        return pa.table(
+            {
+                "offer_id": self.offer_id,
+                "direction": self.direction,
+                "step": self.step,
+                "accepted_w": self.accepted_w,
+                "reason": np.array(REASONS)[self.reason],
+                "reason_element": [None if x is None else str(x) for x in self.reason_element],
+                "engine": self.engine[np.searchsorted(self.steps, self.step)] if self.step.size else np.zeros(0, str),
+            }
+        )
+
+
+def clear(
+    offers: Any,
+    needs: Any,
+    limits: Any = None,
+    *,
+    grid: GridLike | None = None,
+    parent: Any = None,
+    day: Any = None,
+    group: Mapping[Any, int] | None = None,
+    allow_counter: bool = False,
+    method: Method = "auto",
+    n_threads: int = 1,
+) -> ClearingResult:
+    """Select offers against needs and limits given as tables: least unserved need first, then least cost.
+
+    Parameters
+    ----------
+    offers : table
+        offer_id, element, direction (0 or "up", 1 or "down"), step, quantity_w, price_ueur_per_mwh and, to break ties,
+        submitted_at.
+    needs : table
+        element, direction, step, quantity_w: what is wanted from the offers at and below the element.
+    limits : table, optional
+        element, direction, step, capability_w: most that may move at and below the element, net of the other direction.
+    grid : Grid, optional
+        Elements are its node ids, each standing for the branch that feeds the node; limits and needs nest along it.
+    parent : table, optional
+        element, parent: another tree; an element that is its own parent, or whose parent is not listed, is a root.
+        Without `grid` and `parent` every element stands alone.
+    day : MarketDay, optional
+        Steps must lie in it.
+    group, allow_counter
+        Perimeter of elements; inside one, only one direction per step. See `clear_local`.
+    method : {"auto", "tree", "lp", "merit_order"}
+        "auto" takes the plain merit order where elements stand alone and the tree merit order otherwise.
+    n_threads : int
+        Never changes the result.
+
+    Returns
+    -------
+    ClearingResult
+
+    Raises
+    ------
+    OfferError
+        FX-A004 negative quantity, FX-A002 a price that is NaN or no whole number, FX-M202 a line given twice for one
+        step, FX-M203 a step outside the day, FX-M204 "merit_order" cannot serve this.
+    UnknownIdError
+        FX-M201 an element that the tree does not have.
+    GridError
+        FX-M205 the parents form a loop.
+    """
+    check_option("method", method, ("auto", "tree", "lp", "merit_order"))
+    lines = check("clearing_offers", _plain(offers), error=OfferError)
+    wanted = check("clearing_needs", _plain(needs), error=OfferError)
+    empty: dict[str, Any] = {"element": [], "direction": [], "step": [], "capability_w": []}
+    caps = check("clearing_limits", empty if limits is None else _plain(limits), error=OfferError)
+    found = Findings("offers", lines["step"].size)
+    n_steps = None if day is None else int(day.n_steps)
+    for name, table in (("offers", lines), ("needs", wanted), ("limits", caps)):
+        bad = np.flatnonzero((table["step"] < 0) | (False if n_steps is None else table["step"] >= n_steps))
+        if bad.size:
+            hint = "steps count from 0" if n_steps is None else f"the day has steps 0..{n_steps - 1}"
+            found.add(
+                "FX-M203",
+                f"{name} has steps outside the day",
+                field="step",
+                rows=bad,
+                ids=table["step"][bad],
+                hint=hint,
+            )
+    found.raise_errors(OfferError)
+
+    flat = grid is None and parent is None
+    elements, tree, at_preorder = _elements(grid, parent, (lines, wanted, caps))
+    place = {key: k for k, key in enumerate(elements)}
+    found = Findings("elements")
+    for name, table in (("offers", lines), ("needs", wanted), ("limits", caps)):
+        bad = np.array([row for row, key in enumerate(table["element"].tolist()) if key not in place], np.int64)
+        if bad.size:
+            found.add("FX-M201", f"{name} names unknown elements", field="element", rows=bad, ids=table["element"][bad])
+    found.raise_errors(UnknownIdError)
+
+    def positions(table: dict[str, npt.NDArray[Any]]) -> npt.NDArray[np.int64]:
+        return np.array([at_preorder[place[key]] for key in table["element"].tolist()], np.int64)
+
+    n = tree.parent.size
+    steps = np.unique(np.concatenate([lines["step"], wanted["step"]]))
+    shape = (steps.size, n)
+    lower, upper = np.full(shape, -NO_BOUND, np.int64), np.full(shape, NO_BOUND, np.int64)
+    kept = np.isin(caps["step"], steps)
+    row, column = np.searchsorted(steps, caps["step"][kept]), positions(caps)[kept]
+    cap_up = caps["direction"][kept] == UP
+    np.minimum.at(upper, (row[cap_up], column[cap_up]), caps["capability_w"][kept][cap_up])
+    np.maximum.at(lower, (row[~cap_up], column[~cap_up]), -caps["capability_w"][kept][~cap_up])
+    cap_w = (np.minimum(upper, NO_BOUND), np.minimum(-lower, NO_BOUND))
+    need_w = np.zeros((2, *shape), np.int64)
+    np.add.at(
+        need_w, (wanted["direction"], np.searchsorted(steps, wanted["step"]), positions(wanted)), wanted["quantity_w"]
+    )
+
+    # one line per (offer, element, direction, submission): its quarter-hours become one row of the matrix
+    where, way, step = positions(lines), lines["direction"], np.searchsorted(steps, lines["step"])
+    ids = as_rank(lines["offer_id"], "offer_id", where.size)
+    time = lines["submitted_at"]
+    found = Findings("offers", where.size)
+    refuse_twins(found, ids, where, way, step)
+    found.raise_errors(OfferError)
+    line_key, line = np.unique(np.stack([time, ids, where, way.astype(np.int64)]), axis=1, return_inverse=True)
+    line = line.ravel()
+    quantity = np.zeros((steps.size, line_key.shape[1]), np.int64)
+    price = np.zeros_like(quantity)
+    quantity[step, line] = lines["quantity_w"]
+    price[step, line] = lines["price_ueur_per_mwh"]
+    down = line_key[3] == DOWN
+
+    both = (need_w[UP] > 0) & (need_w[DOWN] > 0)
+    if method == "merit_order" and (not flat or group is not None or both.any()):
+        found = Findings("method")
+        found.add(
+            "FX-M204", "merit_order serves elements that stand alone, with needs in one direction each",
+            hint='use method="auto"',
+        )  # fmt: skip
+        found.raise_errors(OfferError)
+    lower = np.where(need_w[UP] > 0, need_w[UP], lower)
+    upper = np.where(need_w[DOWN] > 0, -need_w[DOWN], upper)
+    if flat and group is None and method in ("auto", "merit_order") and not both.any():
+        # a need and a limit of one direction at one element: the smaller counts, and no other row is near
+        accepted = np.zeros_like(quantity)
+        for d, mine in ((UP, np.flatnonzero(~down)), (DOWN, np.flatnonzero(down))):
+            if mine.size:
+                taken = select_capped(
+                    price[:, mine].T, line_key[0, mine], line_key[1, mine], quantity[:, mine].T, line_key[2, mine],
+                    need_w[d].T, cap_w[d].T, zone=line_key[2, mine], n_threads=n_threads,
+                )  # fmt: skip
+                accepted[:, mine] = taken.T
+        code = np.where((need_w > 0).any(axis=(0, 2)), 1, 0).astype(np.uint8)
+    else:
+        code = None
+    rows = Rows(lower, upper, None, None, np.zeros(tree.parent.size), np.zeros(tree.parent.size))
+    node = np.ascontiguousarray(line_key[2], np.int32)
+    book = Book(
+        node, np.ascontiguousarray(down, np.uint8), quantity, price,
+        tie_order(line_key[0], line_key[1], node, line_key[3].astype(np.int8)),
+    )  # fmt: skip
+    if code is None:
+        labels = None
+        if group is not None:
+            labels = np.full(tree.parent.size, -1, np.int64)
+            for key, label in group.items():
+                if key in place:
+                    labels[at_preorder[place[key]]] = label
+        outcome = select_rows(
+            tree, rows, book, labels, allow_counter=allow_counter, method=method, min_effect=0.0, n_threads=n_threads
+        )
+    else:
+        y, unserved = activation(tree, rows, book, accepted, n_threads=n_threads)
+        free = np.zeros(quantity.shape, np.uint8)
+        reason, at = explain(tree, rows, book, accepted, y, free, n_threads=n_threads)
+        outcome = Outcome(accepted, reason, at, code, unserved, np.zeros_like(unserved))
+    taken = outcome.accepted[step, line]
+    name_at = np.full(tree.parent.size, None, object)
+    for key, k in place.items():
+        name_at[at_preorder[k]] = key
+    node_at = outcome.at[step, line]
+    blocked = name_at[np.maximum(node_at, 0)]
+    blocked[node_at < 0] = None
+    return ClearingResult(
+        lines["offer_id"], way, lines["step"], taken, outcome.reason[step, line], blocked, steps,
+        np.array(ENGINES)[outcome.engine], outcome.unserved, total_cost(taken, lines["price_ueur_per_mwh"]),
+    )  # fmt: skip
+
+
+def _plain(table: Any) -> Any:
+    """Take directions as words and times as times, before the table is checked."""
+    if isinstance(table, Mapping):
+        columns = {str(name): np.asarray(values) for name, values in table.items()}
+    else:
+        import pyarrow as pa
+
+        arrow = table if isinstance(table, pa.Table) else pa.table(table)
+        columns = {name: arrow.column(name).to_numpy() for name in arrow.column_names}
+    way = columns.get("direction")
+    if way is not None and way.dtype.kind in "UO" and all(value in ("up", "down") for value in way.ravel().tolist()):
+        columns["direction"] = np.where(way == "down", DOWN, UP).astype(np.int8)
+    time = columns.get("submitted_at")
+    if time is not None and time.dtype.kind == "M":
+        columns["submitted_at"] = as_rank(time, "submitted_at", time.size)
+    return columns
+
+
+def _elements(
+    grid: GridLike | None, parent: Any, tables: tuple[Columns, ...]
+) -> tuple[list[Any], Tree, npt.NDArray[np.int64]]:
+    """Return the keys of all elements, their tree under one added root, and the preorder position of each."""
+    if grid is not None:
+        forest = grid.forest
+        above = np.r_[-1, np.asarray(forest.parent, np.int64) + 1]
+        last = np.r_[above.size, np.asarray(forest.last, np.int64) + 1]
+        tree = Tree.from_preorder(above.astype(np.int32), last.astype(np.int32))
+        return np.asarray(grid.node_ids).tolist(), tree, np.asarray(forest.rank, np.int64) + 1
+    if parent is None:
+        keys = sorted({key for table in tables for key in table["element"].tolist()}, key=lambda k: (str(type(k)), k))
+        count = len(keys)
+        above = np.r_[-1, np.zeros(count, np.int32)].astype(np.int32)
+        last = np.r_[count + 1, np.arange(2, count + 2)].astype(np.int32)
+        return keys, Tree.from_preorder(above, last), np.arange(1, count + 1)
+    table = check("clearing_parents", parent, error=GridError)
+    keys = table["element"].tolist()
+    place = {key: k for k, key in enumerate(keys)}
+    children: list[list[int]] = [[] for _ in keys]
+    stack: list[int] = []
+    for k in sorted(range(len(keys)), key=lambda k: keys[k], reverse=True):  # the order of rows does not matter
+        up = place.get(table["parent"][k].item(), k)
+        (stack if up == k else children[up]).append(k)
+    position = np.full(len(keys), -1, np.int64)
+    parents, ends = [-1], [len(keys) + 1]
+    above_of = dict.fromkeys(stack, 0)
+    while stack:
+        k = stack.pop()
+        position[k] = len(parents)
+        parents.append(above_of[k])
+        ends.append(len(parents))
+        above_of.update(dict.fromkeys(children[k], int(position[k])))
+        stack.extend(children[k])
+    looped = np.flatnonzero(position < 0)
+    if looped.size:
+        found = Findings("parent", len(keys))
+        found.add("FX-M205", "parents form a loop", field="parent", rows=looped, ids=table["element"][looped])
+        found.raise_errors(GridError)
+    for i in range(len(parents) - 1, 0, -1):
+        ends[parents[i]] = max(ends[parents[i]], ends[i])
+    return keys, Tree.from_preorder(np.array(parents, np.int32), np.array(ends, np.int32)), position

@@ -1,0 +1,414 @@
+"""Selection by linear programming, for a feeder and step in which voltage rows bind and no merit order is exact."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from flexcore.errors import FlexcoreError
+from flexcore.market.tree_clearing import NO_BOUND, Book, Rows, Tree
+
+F8A = npt.NDArray[np.float64]
+I8A = npt.NDArray[np.int64]
+
+_BRUTE = 12  # fractional columns whose roundings are all tried
+_DUST_W = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """Offers that the LP cannot tell apart, merged: same node, direction and price."""
+
+    member: I8A  # offers in the order in which they are filled
+    column: I8A  # their column
+    position: I8A  # per column: node
+    sign: F8A
+    cap_w: I8A
+    price: I8A
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """Nodes that the LP keeps: those with offers, those where paths part, and those with a voltage row."""
+
+    position: I8A
+    above: I8A  # row of the nearest kept node above, -1 for the first
+    step_m: F8A  # m summed over the branches between the two
+
+
+@dataclass(frozen=True, slots=True)
+class _Needs:
+    """Needs: way * value >= amount is wanted, where value is y in kW or w in pu^2 of a kept node."""
+
+    row: I8A
+    is_voltage: npt.NDArray[np.bool_]
+    way: F8A
+    amount: F8A
+    per_kw: F8A  # amount that one kW at the node itself serves: gaps count in kW
+
+
+def _columns(book: Book, offers: I8A, quantity: I8A, price: I8A) -> _Columns:
+    order = np.lexsort((book.tie[offers], price, book.down[offers], book.node[offers]))
+    member = offers[order]
+    node, down, cost = book.node[member], book.down[member], price[order]
+    new = np.r_[True, (np.diff(node) != 0) | (np.diff(down) != 0) | (np.diff(cost) != 0)]
+    column = np.cumsum(new) - 1
+    cap = np.zeros(int(column[-1]) + 1, np.int64)
+    np.add.at(cap, column, quantity[order])
+    sign = np.where(down[new] == 1, -1.0, 1.0)
+    return _Columns(member, column, node[new].astype(np.int64), sign, cap, cost[new])
+
+
+def _follow(step: I8A) -> I8A:
+    """Follow pointers until they stand still."""
+    while True:
+        further = step[step]
+        if np.array_equal(further, step):
+            return step
+        step = further
+
+
+class _FeederProblem:
+    """One feeder in one step: rows folded onto the kept nodes, and the LP over (x, y, w) with three entries a row."""
+
+    def __init__(self, tree: Tree, rows: Rows, step: int, feeder: int, columns: _Columns) -> None:
+        assert rows.w_lower is not None
+        assert rows.w_upper is not None
+        lo, hi = feeder, int(tree.last[feeder])
+        n = hi - lo
+        self.columns = columns
+        parent = tree.parent[lo:hi].astype(np.int64) - lo
+        parent[0] = 0
+        last = tree.last[lo:hi].astype(np.int64) - lo
+        lower, upper = rows.lower_w[step, lo:hi] / 1000.0, rows.upper_w[step, lo:hi] / 1000.0
+        lower[rows.lower_w[step, lo:hi] <= -NO_BOUND] = -np.inf
+        upper[rows.upper_w[step, lo:hi] >= NO_BOUND] = np.inf
+        w_lower, w_upper = rows.w_lower[step, lo:hi], rows.w_upper[step, lo:hi]
+        m, reach = rows.m[lo:hi], rows.reach[lo:hi]
+        at = columns.position - lo
+        cap = columns.cap_w / 1000.0
+        up, down = np.zeros(n + 1), np.zeros(n + 1)
+        np.add.at(up, at + 1, np.where(columns.sign > 0, cap, 0.0))
+        np.add.at(down, at + 1, np.where(columns.sign < 0, cap, 0.0))
+        count = np.zeros(n + 1, np.int64)
+        np.add.at(count, at + 1, 1)
+        count = np.cumsum(count)
+        up, down = np.cumsum(up), np.cumsum(down)
+        y_most, y_least = up[last] - up[:-1], down[:-1] - down[last]
+        served = count[last] > count[:-1]  # offers at or below
+
+        # nothing acts below an unserved node, so its voltage row is one more row of the nearest served node above
+        anchor = _follow(np.where(served, np.arange(n), parent))
+        limit_hi, limit_lo = np.full(n, np.inf), np.full(n, -np.inf)
+        np.minimum.at(limit_hi, anchor, np.maximum(w_upper, 0.0))
+        np.maximum.at(limit_lo, anchor, np.minimum(w_lower, 0.0))
+        w_most = _path_sum(np.maximum(m * y_most, m * y_least), last)
+        w_least = _path_sum(np.minimum(m * y_most, m * y_least), last)
+        limit_hi[w_most <= limit_hi] = np.inf
+        limit_lo[w_least >= limit_lo] = -np.inf
+        dust = 1e-6 * np.abs(reach)
+        needs_up = np.flatnonzero((w_lower > dust) & (reach > 0))
+        needs_down = np.flatnonzero((w_upper < -dust) & (reach > 0))
+        watched = np.isfinite(limit_hi) | np.isfinite(limit_lo)
+        watched[anchor[needs_up]] = True
+        watched[anchor[needs_down]] = True
+
+        own = np.zeros(n, np.bool_)
+        own[at] = True
+        n_served = np.bincount(parent[1:][served[1:]], minlength=n)
+        kept = served & (own | (n_served != 1) | watched)
+        position = np.flatnonzero(kept)
+        row_of = np.cumsum(kept) - 1
+        # a served node that is not kept has one served child and the same y; follow it down, and ancestors up
+        below = np.arange(n)
+        child = np.flatnonzero(served[1:]) + 1
+        chain = child[~kept[parent[child]]]
+        below[parent[chain]] = chain
+        below = _follow(below)
+        nearest = np.where(kept, np.arange(n), parent)
+        nearest[0] = 0
+        nearest = _follow(nearest)
+        before = nearest[parent[position]]
+        above = np.where(kept[before] & (position > 0), row_of[before], -1)
+        path_m = _path_sum(m, last)
+        self.kept = _Kept(position + lo, above, path_m[position] - np.where(above >= 0, path_m[before], 0.0))
+        self.path_m = path_m[position]
+        self.last = tree.last[self.kept.position].astype(np.int64)
+        nk = position.size
+
+        self.y_hi, self.y_lo = np.full(nk, np.inf), np.full(nk, -np.inf)
+        on = row_of[below[served]]
+        np.minimum.at(self.y_hi, on, np.maximum(upper[served], 0.0))
+        np.maximum.at(self.y_lo, on, np.minimum(lower[served], 0.0))
+        self.w_hi, self.w_lo = limit_hi[position], limit_lo[position]
+
+        thermal_up = np.flatnonzero(served & (lower > 0))
+        thermal_down = np.flatnonzero(served & (upper < 0))
+        kinds = (
+            (row_of[below[thermal_up]], False, 1.0, lower[thermal_up], np.ones(thermal_up.size)),
+            (row_of[below[thermal_down]], False, -1.0, -upper[thermal_down], np.ones(thermal_down.size)),
+            (row_of[anchor[needs_up]], True, 1.0, w_lower[needs_up], reach[needs_up]),
+            (row_of[anchor[needs_down]], True, -1.0, -w_upper[needs_down], reach[needs_down]),
+        )
+        self.needs = _Needs(
+            np.concatenate([row for row, *_ in kinds]),
+            np.concatenate([np.full(row.size, voltage) for row, voltage, *_ in kinds]),
+            np.concatenate([np.full(row.size, way) for row, _, way, *_ in kinds]),
+            np.concatenate([amount for *_, amount, _ in kinds]),
+            np.concatenate([per_kw for *_, per_kw in kinds]),
+        )
+        # w is scaled so that the solver's absolute tolerance of 1e-7 stands for less than a tenth of a watt
+        used = self.path_m[self.path_m > 0]
+        self.scale = max(float(used.min()), float(used.max()) * 1e-4) if used.size else 1.0
+        self.column_row = row_of[at]
+        most = np.where(self.needs.way > 0, y_most[position][self.needs.row], -y_least[position][self.needs.row])
+        w_room = np.where(self.needs.way > 0, w_most[position][self.needs.row], -w_least[position][self.needs.row])
+        #: False where some need is beyond all offers together
+        self.reachable = bool((self.needs.amount <= np.where(self.needs.is_voltage, w_room, most)).all())
+
+    def _equations(self) -> Any:
+        """Equations of the LP: y of a kept node is its own offers plus the y below; w adds up along the path."""
+        from scipy import sparse
+
+        nx, nk = self.columns.cap_w.size, self.kept.position.size
+        rows, columns = np.arange(nk), np.arange(nx)
+        inner = np.flatnonzero(self.kept.above >= 0)
+        above = self.kept.above[inner]
+        entries = (
+            (rows, nx + rows, np.ones(nk)),
+            (above, nx + inner, -np.ones(inner.size)),
+            (self.column_row, columns, -self.columns.sign),
+            (nk + rows, nx + nk + rows, np.ones(nk)),
+            (nk + inner, nx + nk + above, -np.ones(inner.size)),
+            (nk + rows, nx + rows, -self.kept.step_m / self.scale),
+        )
+        row, column, value = (np.concatenate(part) for part in zip(*entries, strict=True))
+        return sparse.csr_matrix((value, (row, column)), shape=(2 * nk, nx + 2 * nk))
+
+    def solve(self) -> F8A:
+        """Return the accepted kW per column: least unserved kW, then least cost.
+
+        First all needs are asked for in full, which is one LP and the usual case; only where that has no answer the
+        least sum of gaps is found and then held while cost is minimised.
+        """
+        from scipy import sparse
+
+        nx, nk, ng = self.columns.cap_w.size, self.kept.position.size, self.needs.row.size
+        equations = self._equations()
+        cost = np.r_[self.columns.price / 1e5, np.zeros(2 * nk)]
+        low = np.r_[np.zeros(nx), self.y_lo, self.w_lo / self.scale]
+        high = np.r_[self.columns.cap_w / 1000.0, self.y_hi, self.w_hi / self.scale]
+        unit = np.where(self.needs.is_voltage, self.scale, 1.0)
+        amount = self.needs.amount / unit
+        variable = nx + np.where(self.needs.is_voltage, nk, 0) + self.needs.row
+
+        hard_low, hard_high = low.copy(), high.copy()
+        asked_up = self.needs.way > 0
+        np.maximum.at(hard_low, variable[asked_up], amount[asked_up])
+        np.minimum.at(hard_high, variable[~asked_up], -amount[~asked_up])
+        if self.reachable and (hard_low <= hard_high).all():
+            answer = _highs(cost, None, None, equations, hard_low, hard_high)
+            if answer is not None:
+                return answer[:nx]
+
+        wide = sparse.hstack([equations, sparse.csr_matrix((2 * nk, ng))], format="csr")
+        gaps = np.arange(ng)
+        value = np.r_[-self.needs.way, -self.needs.per_kw / unit]
+        want = sparse.csr_matrix(
+            (value, (np.r_[gaps, gaps], np.r_[variable, nx + 2 * nk + gaps])), shape=(ng, nx + 2 * nk + ng)
+        )
+        low, high = np.r_[low, np.zeros(ng)], np.r_[high, np.full(ng, np.inf)]
+        count_gaps = np.r_[np.zeros(nx + 2 * nk), np.ones(ng)]
+        first = _highs(count_gaps, want, -amount, wide, low, high)
+        if first is None:
+            raise FlexcoreError("the selection problem has no answer, although selecting nothing is one")
+        least = float(count_gaps @ first)
+        held = sparse.vstack([want, sparse.csr_matrix(count_gaps)], format="csr")
+        # a millionth of a kW is what the solver's tolerance may need; wider only if even this has no answer
+        for slack in (1e-6, 1e-6 + 1e-9 * least):
+            second = _highs(np.r_[cost, np.zeros(ng)], held, np.r_[-amount, least + slack], wide, low, high)
+            if second is not None:
+                return second[:nx]
+        raise FlexcoreError("the least unserved need of a selection could not be held while its cost was minimised")
+
+    def round_to_watts(self, x_kw: F8A) -> I8A:
+        """Round to whole W; a vertex has one fractional column per tight voltage row, and all roundings are tried.
+
+        The best is the one that breaks no thermal row, then no voltage row by more than 1 W at its node, then leaves
+        least unserved, then costs least. The first is always possible: thermal rows are laminar.
+        """
+        x_w = x_kw * 1000.0
+        floor = np.clip(np.floor(x_w + _DUST_W), 0, self.columns.cap_w).astype(np.int64)
+        open_ = np.flatnonzero((x_w - floor > _DUST_W) & (floor < self.columns.cap_w))
+        if open_.size > _BRUTE:
+            by_doubt = np.argsort(np.abs(x_w[open_] - floor[open_] - 0.5), kind="stable")
+            rest = open_[by_doubt[_BRUTE:]]
+            floor[rest] = np.rint(x_w[rest]).astype(np.int64)
+            open_ = np.sort(open_[by_doubt[:_BRUTE]])
+        if not open_.size:
+            return floor
+        nk = self.kept.position.size
+        place = self.columns.position[open_]
+        sign = self.columns.sign[open_]
+        inside = (self.kept.position[:, None] <= place) & (place < self.last[:, None])
+        d_y = np.where(inside, sign, 0.0)
+        d_w = np.zeros((nk, open_.size))
+        for f in range(open_.size):
+            for k in np.flatnonzero(inside[:, f]):  # from the top down: what is deeper shares a longer path
+                end = int(np.searchsorted(self.kept.position, self.last[k]))
+                d_w[k:end, f] = sign[f] * self.path_m[k] / 1000.0
+        y, w = self.state(floor)
+        choice = (np.arange(2**open_.size)[:, None] >> np.arange(open_.size)) & 1
+        size = open_.size + 1
+        near = np.flatnonzero((y + size > self.y_hi * 1000.0) | (y - size < self.y_lo * 1000.0))
+        y_try = y[near] + choice @ d_y[near].T
+        thermal = _excess(y_try, self.y_lo[near] * 1000.0, self.y_hi[near] * 1000.0).sum(axis=1)
+        watched = np.flatnonzero((np.isfinite(self.w_hi) | np.isfinite(self.w_lo)) & (self.path_m > 0))
+        per_w = self.path_m[watched] / 1000.0
+        over = _excess(w[watched] + choice @ d_w[watched].T, self.w_lo[watched], self.w_hi[watched]) / per_w
+        voltage = np.maximum(over - 1.0, 0.0).sum(axis=1) if watched.size else np.zeros(len(choice))
+        needs = self.needs
+        value = np.where(needs.is_voltage, w[needs.row], y[needs.row] / 1000.0)
+        change = np.where(needs.is_voltage[:, None], d_w[needs.row], d_y[needs.row] / 1000.0)
+        gap = np.maximum(needs.amount - needs.way * (value + choice @ change.T), 0.0) / needs.per_kw
+        unserved = gap.sum(axis=1) * 1000.0
+        price = choice @ self.columns.price[open_].astype(np.float64)
+        best = np.lexsort((price, np.round(unserved, 3), np.round(voltage, 3), np.round(thermal, 3)))[0]
+        floor[open_] += choice[best]
+        return floor
+
+    def state(self, x_w: I8A) -> tuple[F8A, F8A]:
+        """Return y in W and w in pu^2 of the kept nodes."""
+        flow = np.r_[0.0, np.cumsum(self.columns.sign * x_w)]
+        first = np.searchsorted(self.columns.position, self.kept.position)
+        end = np.searchsorted(self.columns.position, self.last)
+        y = flow[end] - flow[first]
+        ends = np.searchsorted(self.kept.position, self.last)
+        return y, _path_sum(self.kept.step_m * y / 1000.0, ends)
+
+    def tight_voltage(self, x_w: I8A, direction_down: bool) -> tuple[I8A, F8A]:
+        """Return the kept rows whose voltage leaves less than 2 W for a direction, and their distance from the root."""
+        _, w = self.state(x_w)
+        per_w = np.maximum(self.path_m, 0.0) / 1000.0
+        slack = w - self.w_lo if direction_down else self.w_hi - w
+        rows = np.flatnonzero(np.isfinite(slack) & (slack <= 2.0 * per_w))
+        return rows, self.path_m[rows]
+
+
+def _path_sum(values: F8A, last: I8A) -> F8A:
+    """Sum along the path from the top, for nodes in preorder."""
+    ends = np.zeros(values.size + 1)
+    ends[:-1] = values
+    np.subtract.at(ends, last, values)
+    return np.cumsum(ends)[:-1]
+
+
+def _excess(value: F8A, low: F8A, high: F8A) -> F8A:
+    return np.maximum(np.maximum(value - high, low - value), 0.0)
+
+
+def _highs(cost: F8A, a_ub: Any, b_ub: F8A | None, a_eq: Any, low: F8A, high: F8A) -> F8A | None:
+    """Minimise by HiGHS dual simplex (a vertex, the same on every run); None if there is no answer."""
+    from scipy.optimize import linprog
+
+    answer = linprog(cost, a_ub, b_ub, a_eq, np.zeros(a_eq.shape[0]), np.stack([low, high], axis=1), method="highs-ds")
+    if answer.status == 2:
+        return None
+    if answer.status != 0:
+        raise FlexcoreError(f"HiGHS stopped with status {answer.status}: {answer.message}")
+    return np.asarray(answer.x, np.float64)
+
+
+def select_by_lp(
+    tree: Tree,
+    rows: Rows,
+    book: Book,
+    step: int,
+    feeder: int,
+    quantity_w: I8A,
+    price: I8A,
+    *,
+    by_tree: I8A,
+    min_effect: float = 0.0,
+) -> tuple[I8A, I8A, I8A]:
+    """Select in one feeder and step by LP.
+
+    Parameters
+    ----------
+    quantity_w : ndarray of int64, shape (n_offers,)
+        Offered and allowed in this step. [W]
+    price : ndarray of int64, shape (n_offers,)
+        As it counts in the choice, at least 1.
+    by_tree : ndarray of int64, shape (n_offers,)
+        What the merit order on the tree accepts in this step. [W]
+    min_effect : float
+        Offers with less effect on every open need than this share of an offer at the place of the need stay out, unless
+        the tree accepts them: those make room for others.
+
+    Returns
+    -------
+    offers, accepted_w : ndarray of int64
+        Positions of the feeder's offers and what they get.
+    blocked_by : ndarray of int64
+        Node whose voltage leaves an offer no room, -1 where none does, -2 for too little effect.
+    """
+    from flexcore.kernels.market.selection_rows import need_effect
+
+    inside = (book.node >= feeder) & (book.node < tree.last[feeder])
+    offers = np.flatnonzero(inside & (quantity_w > 0))
+    if not offers.size:
+        return offers, np.zeros(0, np.int64), np.zeros(0, np.int64)
+    everyone = offers
+    if min_effect > 0 and rows.w_lower is not None and rows.w_upper is not None:
+        effect = np.zeros(tree.parent.size)
+        need_effect(
+            tree.parent, rows.reach, rows.w_lower[step], rows.w_upper[step], rows.lower_w[step], rows.upper_w[step],
+            feeder, int(tree.last[feeder]), effect,
+        )  # fmt: skip
+        # where no need is open, only a row that the tree's answer breaks brought the feeder here: everyone may help
+        if effect[feeder : tree.last[feeder]].any():
+            offers = offers[(effect[book.node[offers]] >= min_effect) | (by_tree[offers] > 0)]
+    weak = np.setdiff1d(everyone, offers)
+    if not offers.size:
+        return weak, np.zeros(weak.size, np.int64), np.full(weak.size, -2)
+    columns = _columns(book, offers, quantity_w[offers], price[offers])
+    problem = _FeederProblem(tree, rows, step, feeder, columns)
+    x_w = problem.round_to_watts(problem.solve())
+    # fill merged offers in the order of submission
+    accepted = np.zeros(columns.member.size, np.int64)
+    before = np.r_[0, np.cumsum(quantity_w[columns.member])]
+    first = np.searchsorted(columns.column, np.arange(x_w.size))
+    used = before[:-1] - before[first[columns.column]]
+    accepted = np.clip(x_w[columns.column] - used, 0, quantity_w[columns.member])
+    blocked = np.full(columns.member.size, -1, np.int64)
+    for down in (False, True):
+        tight, depth = problem.tight_voltage(x_w, down)
+        mine = np.flatnonzero((book.down[columns.member] == 1) == down)
+        shared = np.zeros(mine.size)
+        position = book.node[columns.member[mine]]
+        for row, _ in sorted(zip(tight.tolist(), depth.tolist(), strict=True), key=lambda pair: (-pair[1], pair[0]))[
+            :16
+        ]:
+            common = _shared_m(problem, int(row), position)
+            better = common > shared
+            shared[better] = common[better]
+            blocked[mine[better]] = problem.kept.position[row]
+    return (
+        np.r_[columns.member, weak],
+        np.r_[accepted, np.zeros(weak.size, np.int64)],
+        np.r_[blocked, np.full(weak.size, -2)],
+    )
+
+
+def _shared_m(problem: _FeederProblem, row: int, position: npt.NDArray[np.int32]) -> F8A:
+    """Effect on the voltage of a kept node of 1 kW at each position: m summed over the common path."""
+    effect = np.zeros(position.size)
+    path = []
+    while row >= 0:
+        path.append(row)
+        row = int(problem.kept.above[row])
+    for k in reversed(path):
+        inside = (position >= problem.kept.position[k]) & (position < problem.last[k])
+        effect[inside] = problem.path_m[k]
+    return effect
