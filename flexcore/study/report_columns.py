@@ -206,12 +206,17 @@ class SessionRows(NamedTuple):
     label: Sequence[str]
 
 
+def session_label(number: int, operator: int) -> str:
+    """Return the name of a session in D4.1, such as 'LFP_3'."""
+    return f"{'MSD' if operator == GLOBAL else 'LFP'}_{number}"
+
+
 def session_rows(table: "pa.Table") -> SessionRows:
     """Return the sessions in time order with their D4.1 names."""
     number, operator = sessions(table), operators(table)
     order = np.lexsort((operator, number)).tolist()
     rows = table.to_pylist()
-    label = [f"{'MSD' if operator[i] == GLOBAL else 'LFP'}_{number[i]}" for i in order]
+    label = [session_label(number[i], operator[i]) for i in order]
     return SessionRows([rows[i] for i in order], number[order].tolist(), operator[order].tolist(), label)
 
 
@@ -238,9 +243,36 @@ def violations(nodes: "pa.Table", branches: "pa.Table") -> Violations:
     return Violations(over("before"), over("after"), outside("before"), outside("after"))
 
 
+#: Facts that are said elsewhere: source and licence of the data, and how capabilities are computed.
+ATTRIBUTION_FACTS = ("attribution", "data")
+_SAID_ELSEWHERE = (*ATTRIBUTION_FACTS, "capabilities")
+
+
 def facts(table: "pa.Table") -> dict[str, str]:
     """Return the facts about the city by name."""
     return dict(zip(texts(table, "name"), texts(table, "value"), strict=True))
+
+
+def fact_groups(table: "pa.Table") -> dict[str, dict[str, str]]:
+    """Return the facts by the part of their name before ': ' ('' without one), ready to read.
+
+    Underscores become spaces, whole numbers get separators; 'lines' and 'lines_of' make one fact, '66 of 10,319'.
+    """
+    groups: dict[str, dict[str, str]] = {"": {}}
+    for name, value in facts(table).items():
+        if name.lower() in _SAID_ELSEWHERE:
+            continue
+        group, _, rest = name.rpartition(": ")
+        shown = f"{int(value):,}" if value.isdigit() else value
+        mine = groups.setdefault(group, {})
+        whole = rest.removesuffix("_of").replace("_", " ")
+        parts = [key for key in mine if key == whole or key.startswith(f"{whole} ")]
+        if rest.endswith("_of") and parts:
+            for key in parts:
+                mine[key] += f" of {shown}"
+        else:
+            mine[rest.replace("_", " ")] = shown
+    return groups
 
 
 def total(table: "pa.Table", name: str) -> float:

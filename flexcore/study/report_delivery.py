@@ -1,5 +1,6 @@
 """The delivery part of the report: the day in quarter-hours, baseline against metered, and where the money goes."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -100,9 +101,14 @@ def _pod_variant(run: DayRun, table: Any, code: str, ordered_wqh: int) -> Varian
     # a stepped line draws a value up to the next one: carry the last target to the end of its quarter-hour
     behind = np.flatnonzero(asked[:-1] & ~asked[1:]) + 1
     target[behind] = target[behind - 1]
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], asked, [False]]).astype(np.int8)))
-    # one block per run of consecutive ordered rows: (first, behind the last)
-    blocks = [(int(step[a]), int(step[b - 1]) + 1) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+    # one block per run of rows that the same operator has ordered: (first step, step behind the last, operator)
+    owner = np.where(asked, np.maximum(operators(table), 0), -1)
+    edges = np.flatnonzero(np.diff(owner, prepend=-1, append=-1))
+    blocks = [
+        (int(step[a]), int(step[b - 1]) + 1, int(owner[a]))
+        for a, b in itertools.pairwise(edges.tolist())
+        if owner[a] >= 0
+    ]
 
     def line(name: str, values: npt.NDArray[np.float64], colour: str, **more: Any) -> dict[str, Any]:
         hover = {"text": clock, "hovertemplate": f"%{{text}}  {name} %{{y:.3f}} kW<extra></extra>"}
@@ -137,11 +143,11 @@ def _pod_variant(run: DayRun, table: Any, code: str, ordered_wqh: int) -> Varian
                 "x1": b,
                 "y0": 0,
                 "y1": 1,
-                "fillcolor": "$shade",
+                "fillcolor": f"${OPERATOR_NAMES[op]}_shade",
                 "line": {"width": 0},
                 "layer": "below",
             }
-            for a, b in blocks
+            for a, b, op in blocks
         ],
         "xaxis": {**hour_axis(run), "title": {"text": "local clock"}},
         "yaxis": {"title": {"text": "withdrawal, kW"}},
@@ -171,7 +177,8 @@ def delivery_section(run: DayRun) -> Section:
     figure = Figure(
         "pod",
         "Baseline against metered power of one POD",
-        "Shaded: the quarter-hours with an order. Delivered is baseline minus metered with the direction's sign; "
+        "Shaded: the quarter-hours with an order, blue for the local and orange for the global market. "
+        "Delivered is baseline minus metered with the direction's sign; "
         "what goes beyond "
         "the order is not paid.",
         variants,
@@ -234,7 +241,7 @@ def _flow(run: DayRun) -> Figure | None:
             "textfont": {"color": "$ink", "size": 12.5},
         }
     ]
-    layout = {"height": 130 + 34 * max(n, 6), "margin": {"l": 8, "r": 8, "t": 36, "b": 14}}
+    layout = {"height": 130 + 40 * max(n, 6), "margin": {"l": 8, "r": 8, "t": 36, "b": 14}}
     return Figure(
         "money",
         "Money flow from operators to BSPs",

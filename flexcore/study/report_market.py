@@ -1,9 +1,9 @@
 """The market part of the report: the sessions of the day and the dynamic traffic lights."""
 
+import math
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from flexcore.study.day_run import DayRun
 from flexcore.study.report_columns import (
@@ -23,9 +23,37 @@ from flexcore.study.report_columns import (
 from flexcore.study.report_page import Figure, Section, Variant, esc, html_table, none, rounded
 from flexcore.units import DOWN, GLOBAL, LOCAL, UP
 
-_SHOWN_PERIMETERS = 40
+_LEAST_PERIMETERS, _SHOWN_PERIMETERS = 8, 40  # of the heat map; all of them can be chosen
 
-Floats = npt.NDArray[np.float64]
+#: Columns of the table of sessions: head, column of the run's table, digits.
+_SESSION_COLUMNS = (
+    ("need MWh", "firm_need_mwh", 3),
+    ("accepted MWh", "firm_accepted_mwh", 3),
+    ("unserved MWh", "firm_unserved_mwh", 3),
+    ("cost EUR", "firm_cost_eur", 2),
+    ("planned need", "need_mwh", 3),
+    ("planned accepted", "accepted_mwh", 3),
+    ("lines", "n_lines", 0),
+    ("selected", "n_lines_selected", 0),
+    ("PODs held", "n_pods_held", 0),
+    ("with\u00addrawn", "withdrawn_lines", 0),
+    ("PODs blocked", "blocked_pods", 0),
+    ("mes\u00adsages", "n_messages", 0),
+    ("order", "steps_merit_order", 0),
+    ("tree", "steps_tree_merit_order", 0),
+    ("LP", "steps_lp", 0),
+    ("viola\u00adtions", "violations", 0),
+)
+_ADDS_UP = (
+    "firm_need_mwh",
+    "firm_accepted_mwh",
+    "firm_unserved_mwh",
+    "firm_cost_eur",
+    "withdrawn_lines",
+    "blocked_pods",
+    "n_messages",
+    "violations",
+)
 
 
 def hour_axis(run: DayRun) -> dict[str, Any]:
@@ -89,15 +117,13 @@ def timeline_section(run: DayRun) -> Section:
             "showlegend": False,
         },
     ]
-    rows = list(zip(value("need_mwh"), value("accepted_mwh"), value("unserved_mwh"), value("offered_mwh"), strict=True))
-    amounts: list[tuple[str, list[float], list[str] | str]] = [
-        ("need", [row[0] for row in rows], "$muted"),
-        ("accepted", [row[1] for row in rows], "$green"),
-        ("unserved", [row[2] for row in rows], "$red"),
-    ]
+    firm = [value(f"firm_{name}_mwh") for name in ("need", "accepted", "unserved")]
+    planned = [value(f"{name}_mwh") for name in ("need", "accepted", "unserved")]
+    bars = list(zip(("need", "accepted", "unserved"), firm, ("$muted", "$green", "$red"), strict=True))
     hover = [
-        f"<b>{name}</b><br>need {n:.3f} MWh<br>offered {o:.3f} MWh<br>accepted {a:.3f} MWh<br>unserved {u:.3f} MWh"
-        for name, (n, a, u, o) in zip(label, rows, strict=True)
+        f"<b>{name}</b><br>firm: need {n:.3f}, accepted {a:.3f}, unserved {u:.3f} MWh<br>"
+        f"with the rest of the day: need {pn:.3f}, accepted {pa:.3f}, unserved {pu:.3f} MWh"
+        for name, n, a, u, pn, pa, pu in zip(label, *firm, *planned, strict=True)
     ]
     # local and global energies may differ by orders of magnitude, so each operator gets its own scale
     for operator, axis in ((LOCAL, "x2"), (GLOBAL, "x3")):
@@ -118,7 +144,7 @@ def timeline_section(run: DayRun) -> Section:
                 "width": 0.26,
                 "offset": {"need": 0.14, "accepted": -0.13, "unserved": -0.4}[name],
             }
-            for name, amount, colour in amounts
+            for name, amount, colour in bars
         ]
     layout = {
         "height": 500,
@@ -148,59 +174,30 @@ def timeline_section(run: DayRun) -> Section:
         "timeline",
         "Timeline of the twelve sessions with their needs",
         "Strong colour: the four hours that a session makes firm; light colour: the rest of the day, planned "
-        "preliminarily. "
-        "Grey: skipped, since there was no need.",
+        "preliminarily. Grey: skipped, since there was no need. The bars at the right are the energies of the firm "
+        "hours.",
         [Variant("", data, layout)],
     )
-    heads = [
-        "session",
-        "state",
-        "need|MWh",
-        "offered|MWh",
-        "accepted|MWh",
-        "unserved|MWh",
-        "cost|EUR",
-        "lines",
-        "selected",
-        "PODs|held",
-        "withdrawn|lines",
-        "blocked|PODs",
-        "messages",
-        "merit|order",
-        "tree",
-        "LP",
-        "violations",
-    ]
     table_rows = [
         (
             name,
-            f"{row['state']} (skipped)" if skip and "skip" not in str(row["state"]).lower() else row["state"],
-            *(number(row[key], 3) for key in ("need_mwh", "offered_mwh", "accepted_mwh", "unserved_mwh")),
-            number(row["cost_eur"], 2),
-            *(
-                number(row[key])
-                for key in [
-                    "n_lines",
-                    "n_lines_selected",
-                    "n_pods_held",
-                    "withdrawn_lines",
-                    "blocked_pods",
-                    "n_messages",
-                    "steps_merit_order",
-                    "steps_tree_merit_order",
-                    "steps_lp",
-                    "violations",
-                ]
-            ),
+            "skipped" if skip else row["state"],
+            *(number(row[key], digits) for _, key, digits in _SESSION_COLUMNS),
         )
         for name, row, skip in zip(label, happened.rows, skipped, strict=True)
     ]
+    totals = [
+        number(math.fsum(float(row[key] or 0) for row in happened.rows), digits) if key in _ADDS_UP else ""
+        for _, key, digits in _SESSION_COLUMNS
+    ]
     table = html_table(
-        [head.replace("|", " ") for head in heads],
+        ["session", "state", *(head for head, _, _ in _SESSION_COLUMNS)],
         table_rows,
-        numeric=".." + "n" * 15,
+        numeric=".." + "n" * len(_SESSION_COLUMNS),
         dense=True,
-        caption="Merit order, tree and LP: quarter-hours decided by each engine. Violations: found by the AC check.",
+        caption="Need to cost: the firm hours, which add up to the day; planned: with the rest of the day, which each "
+        "session plans anew. Order, tree, LP: quarter-hours decided by each engine. Violations: found by the AC check.",
+        foot=("all", "", *totals),
     )
     n_skipped = sum(skipped)
     lead = (
@@ -232,7 +229,7 @@ def _light_variant(run: DayRun, lights: Lights, chosen: list[int], label: str) -
                 capability = lights.capability_w[direction, i, hour] / 1000
                 movable = lights.movable_w[direction, i, hour] / 1000
                 text = f"{hour_labels[hour]} {colour}: {capability:,.1f} of {movable:,.1f} kW"
-                if kind[row]:
+                if kind[row] not in ("", "none"):
                     text += f"<br>{esc(kind[row])} {esc(binding[row])}"
                 if margin[row] == margin[row]:
                     text += f", margin {margin[row]:,.1f} kW"
@@ -302,7 +299,8 @@ def lights_section(run: DayRun, lights: Lights) -> Section:
     red = (lights.colour == RED).sum(axis=(0, 2))
     yellow = (lights.colour == YELLOW).sum(axis=(0, 2))
     order = np.lexsort((np.arange(red.size), -yellow, -red)).tolist()
-    few = sorted(order[:_SHOWN_PERIMETERS])
+    n_tight = int(((red + yellow) > 0).sum())
+    few = sorted(order[: min(max(n_tight, _LEAST_PERIMETERS), _SHOWN_PERIMETERS)])
     variants = [_light_variant(run, lights, few, f"the {len(few)} tightest perimeters")]
     if len(order) > len(few):
         variants.append(_light_variant(run, lights, list(range(len(order))), f"all {len(order)} perimeters"))
@@ -310,7 +308,7 @@ def lights_section(run: DayRun, lights: Lights) -> Section:
         variants = [Variant("all perimeters", variants[0].data, variants[0].layout)]
     keys = "".join(
         f'<li><i style="background:var(--{COLOUR_NAMES[colour]})"></i>{COLOUR_NAMES[colour]} '
-        f"<b>{lights.count(colour):,}</b> ({percent(lights.count(colour), n_valid)}){meaning}</li>"
+        f"<b>{lights.count(colour):,}</b> ({percent(lights.count(colour), n_valid, 1)}){meaning}</li>"
         for colour, meaning in ((GREEN, ": all that could move"), (YELLOW, ": a part of it"), (RED, ": nothing"))
     )
     calm = int(((red + yellow) == 0).sum())

@@ -70,7 +70,9 @@ def _merit_variant(run: DayRun, operator: int, session: int, direction: int, ste
     table = table.take(order)
     price, offered, accepted = price[order], offered[order], accepted[order]
     left_edge = np.concatenate([[0.0], np.cumsum(offered)[:-1]])
-    reason = [text or "not needed" for text in texts(table, "reason")]
+    # the rest of a line that was taken as far as the whole time unit allows carries the plain reason 'accepted'
+    meaning = {"": "not needed", "accepted": "rest of an accepted line"}
+    reason = [meaning.get(text, text) for text in texts(table, "reason")]
     hover = [
         f"<b>{esc(line)}</b> {esc(bsp)}<br>{esc(aggregate)}, {esc(place)}<br>{p:,.2f} EUR/MWh, {a:,.1f} of {o:,.1f} kW"
         + ("" if a >= o else f"<br>{esc(why)}")

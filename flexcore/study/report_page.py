@@ -147,7 +147,7 @@ def stacked_bar(parts: Sequence[tuple[str, float, str]]) -> str:
     )
     keys = "".join(
         f'<li><i style="background:var(--{colour})"></i>{esc(name)} <b>{number(amount)}</b> '
-        f"({percent(amount, whole)})</li>"
+        f"({percent(amount, whole, 1)})</li>"
         for name, amount, colour in parts
     )
     return f'<div class="stack">{bar}</div><ul class="keys">{keys}</ul>'

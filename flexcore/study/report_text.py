@@ -9,6 +9,7 @@ import flexcore
 from flexcore.errors import CODES
 from flexcore.study.day_run import DayRun
 from flexcore.study.report_columns import (
+    ATTRIBUTION_FACTS,
     DIRECTION_NAMES,
     GREEN,
     NO_LIGHT,
@@ -19,6 +20,7 @@ from flexcore.study.report_columns import (
     counts,
     directions,
     eur,
+    fact_groups,
     facts,
     integers,
     kpi_name,
@@ -28,7 +30,9 @@ from flexcore.study.report_columns import (
     mwh,
     number,
     numbers,
+    operators,
     percent,
+    session_label,
     session_rows,
     sessions,
     texts,
@@ -64,15 +68,17 @@ def headline_section(run: DayRun, lights: Lights) -> Section:
     )
     happened = session_rows(tables["sessions"])
 
-    def energy(operator: int, name: str) -> float:
-        rows = zip(happened.rows, happened.operator, strict=True)
-        return math.fsum(float(row[name] or 0) for row, op in rows if op == operator)
-
     def need_tile(operator: int, name: str) -> str:
-        need, unserved = energy(operator, "need_mwh"), energy(operator, "unserved_mwh")
-        cost = number(energy(operator, "cost_eur"), 2, "EUR")
-        more = f"{percent(need - unserved, need, 1)} served, {number(unserved, 3, 'MWh')} unserved, {cost}"
-        return tile(name, number(need, 2), "MWh", more if need else "no need")
+        rows = [row for row, op in zip(happened.rows, happened.operator, strict=True) if op == operator]
+        # firm windows do not overlap, so these add up to the day
+        need, accepted, unserved, cost = (
+            math.fsum(float(row[f"firm_{key}"] or 0) for row in rows)
+            for key in ("need_mwh", "accepted_mwh", "unserved_mwh", "cost_eur")
+        )
+        if not need and not accepted:
+            return tile(name, "none")
+        more = f"{number(accepted, 2)} MWh bought for {number(cost, 2)} EUR, {number(unserved, 3)} MWh unserved"
+        return tile(name, number(need, 2), "MWh", more)
 
     found = violations(tables["nodes"], tables["branches"])
     published = int((lights.colour != NO_LIGHT).sum())
@@ -133,7 +139,10 @@ _STATE_COLOURS = {"confirm": "green", "modul": "yellow", "invalid": "red"}
 def city_section(run: DayRun) -> Section:
     """Return what the city is and what registration did with it."""
     tables = run.tables
-    parts: list[str] = [fact_list(f for f in facts(tables["facts"]).items() if f[0].lower() != "attribution")]
+    parts: list[str] = []
+    for group, known in fact_groups(tables["facts"]).items():
+        parts += [f"<h3>{esc(group.capitalize())}</h3>"] if group else []
+        parts += [fact_list(known.items())] if known else []
     light = tables["static_light"]
     left = ["<div><h3>Static traffic light</h3>"]
     if light.num_rows:
@@ -300,6 +309,7 @@ def findings_section(run: DayRun) -> Section:
         rows = sorted(
             zip(
                 sessions(table).tolist(),
+                operators(table).tolist(),
                 texts(table, "code"),
                 texts(table, "bsp"),
                 integers(table, "n_lines").tolist(),
@@ -311,7 +321,10 @@ def findings_section(run: DayRun) -> Section:
         parts.append(
             html_table(
                 ("session", "code", "BSP", "lines", "message", "meaning"),
-                [(*row[:3], f"{row[3]:,}", row[4], CODES.get(row[1], "")) for row in rows[:_MAX_FINDINGS]],
+                [
+                    (session_label(number, op), code, bsp, f"{lines:,}", message, CODES.get(code, ""))
+                    for number, op, code, bsp, lines, message in rows[:_MAX_FINDINGS]
+                ],
                 numeric="...nww",
                 caption=f"{min(len(rows), _MAX_FINDINGS)} of {len(rows):,} findings",
             )
@@ -324,7 +337,7 @@ def findings_section(run: DayRun) -> Section:
 def attribution(run: DayRun) -> str:
     """Return source and licence of the data: the run's own, else SimBench's: this version has no other city."""
     for name, value in facts(run.tables["facts"]).items():
-        if name.lower() == "attribution" and value:
+        if name.lower() in ATTRIBUTION_FACTS and value:
             return value
     from flexcore.study.simbench import ATTRIBUTION
 

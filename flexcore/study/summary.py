@@ -12,7 +12,7 @@ from flexcore.study.report_columns import (
     YELLOW,
     counts,
     eur,
-    facts,
+    fact_groups,
     integers,
     kpi_name,
     kpi_rows,
@@ -96,15 +96,16 @@ def _grid(run: DayRun) -> list[tuple[str, str]]:
 
 
 def _sessions(run: DayRun) -> "Table":
+    """Return the twelve sessions with energies and cost of their firm windows, which add up to the day."""
     from rich.table import Table
 
     happened = session_rows(run.tables["sessions"])
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim", footer_style="bold", show_footer=True)
     columns = (
-        ("need\nMWh", "need_mwh", 2),
-        ("accepted\nMWh", "accepted_mwh", 2),
-        ("unserved\nMWh", "unserved_mwh", 2),
-        ("cost\nEUR", "cost_eur", 0),
+        ("need\nMWh", "firm_need_mwh", 2),
+        ("accepted\nMWh", "firm_accepted_mwh", 2),
+        ("unserved\nMWh", "firm_unserved_mwh", 2),
+        ("cost\nEUR", "firm_cost_eur", 0),
         ("lines\ntaken", "n_lines_selected", 0),
         ("with-\ndrawn", "withdrawn_lines", 0),
         ("PODs\nblocked", "blocked_pods", 0),
@@ -185,8 +186,12 @@ def print_summary(run: DayRun, console: "Console") -> None:
 
     title = f"{run.city}, {run.day.date:%A} {run.day.date}, scheme {run.scheme}, seed {run.seed}"
     console.print(Text(title, style="bold"))
-    known = [(name, value) for name, value in facts(run.tables["facts"]).items() if name.lower() != "attribution"]
-    city = [("city", escape(", ".join(f"{name} {value}" for name, value in known)))] if known else []
+    groups = fact_groups(run.tables["facts"])
+    city = []
+    for label, group in (("city", ""), ("violated", "violated")):
+        if groups.get(group):
+            shown = ", ".join(f"{name} {value}" for name, value in groups[group].items())
+            city.append((label, escape(shown)))
     console.print(grid([*city, *((label, escape(text)) for label, text in _registration(run))]))
     console.print()
     console.print(_sessions(run))

@@ -70,6 +70,10 @@ _REAL = [
     "need_mwh",
     "unserved_mwh",
     "cost_eur",
+    "firm_need_mwh",
+    "firm_accepted_mwh",
+    "firm_unserved_mwh",
+    "firm_cost_eur",
     "need_kw",
     "loading",
     "v_pu",
@@ -214,6 +218,7 @@ def synthetic_run(
             skipped = k == 2 and operator == "local"
             need = 0.0 if skipped else float(rng.uniform(0.2, 2.5)) * (6 if operator == "global" else 1)
             unserved = need * float(rng.choice([0, 0, 0.05, 0.2]))
+            part = 1 / (7 - k)  # of what is planned, the part that becomes firm
             values = {
                 "session": k,
                 "operator": operator,
@@ -229,6 +234,10 @@ def synthetic_run(
                 "need_mwh": need,
                 "unserved_mwh": unserved,
                 "cost_eur": (need - unserved) * 140,
+                "firm_need_mwh": part * need,
+                "firm_accepted_mwh": part * (need - unserved),
+                "firm_unserved_mwh": part * unserved,
+                "firm_cost_eur": part * (need - unserved) * 140,
                 "withdrawn_lines": int(rng.integers(0, 4)),
                 "blocked_pods": int(rng.integers(0, 60)),
                 "n_messages": int(rng.integers(50, 4000)),
@@ -313,6 +322,7 @@ def synthetic_run(
     }
     t["findings"] = {
         "session": [1, 3, 5],
+        "operator": ["local", "global", "global"],
         "code": ["FX-O001", "FX-O001", "FX-O002"],
         "bsp": BSPS[[1, 1, 4]],
         "n_lines": [3, 2, 1],

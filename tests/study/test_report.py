@@ -11,7 +11,7 @@ import pytest
 from flexcore.errors import MissingExtraError
 from flexcore.study.day_run import DAY_TABLES, DayRun
 from flexcore.study.report import read_run, write_report
-from flexcore.study.report_columns import COLOUR_NAMES, valid_lights
+from flexcore.study.report_columns import COLOUR_NAMES, fact_groups, valid_lights
 from flexcore.study.report_page import number, percent, value_bars
 from flexcore.study.report_style import DARK, LIGHT
 from tests.study.synthetic_day import HOSTILE, synthetic_run
@@ -154,16 +154,29 @@ def test_headline_numbers_are_the_sums_of_the_tables(run, page):
         assert f"{states.count(state)} {state.lower()}" in text
     for operator in ("local", "global"):
         rows = [row for row in run.tables["sessions"].to_pylist() if row["operator"] == operator]
-        need, unserved = sum(r["need_mwh"] for r in rows), sum(r["unserved_mwh"] for r in rows)
+        need, accepted, unserved, cost = (
+            sum(row[f"firm_{key}"] for row in rows) for key in ("need_mwh", "accepted_mwh", "unserved_mwh", "cost_eur")
+        )
         assert f"{need:,.2f}" in text
-        assert f"{100 * (need - unserved) / need:.1f} % served" in text
-        assert f"{sum(r['cost_eur'] for r in rows):,.2f} EUR" in text
+        assert f"{accepted:,.2f} MWh bought for {cost:,.2f} EUR, {unserved:,.3f} MWh unserved" in text
     over = {w: sum(x > 1 for x in column(run, "branches", f"loading_{w}")) for w in ("before", "after")}
     assert f"{over['before']} \u2192 {over['after']}" in text
     net = sum(column(run, "settlement_lines", "net_ueur"))
     assert f"{net / 1e6:,.2f}" in text
     ordered, delivered = (sum(column(run, "settlement_lines", f"{n}_wqh")) for n in ("ordered", "delivered"))
     assert f"{100 * delivered / ordered:.1f} %" in text
+
+
+def test_the_table_of_sessions_adds_up(run, page):
+    text = page.text["sessions"]
+    for name, digits in (("firm_need_mwh", 3), ("firm_unserved_mwh", 3), ("firm_cost_eur", 2), ("n_messages", 0)):
+        values = column(run, "sessions", name)
+        for value in [*values, sum(values)]:
+            assert f" {value:,.{digits}f} " in f" {text} "
+    assert text.count("skipped") >= 2
+    bars = [trace for trace in page.figures["timeline"]["variants"][0]["data"] if trace["name"] == "need"]
+    shown = sum(sum(trace["x"]) for trace in bars)
+    assert shown == pytest.approx(sum(column(run, "sessions", "firm_need_mwh")), abs=1e-3)
 
 
 def reference_lights(run):
@@ -289,6 +302,8 @@ def test_the_pods_shown_are_those_with_the_largest_orders(run, page):
     window = [row["step"] for row in pod if row["ordered_up_w"] + row["ordered_down_w"] > 0]
     shape = variants[0]["layout"]["shapes"]
     assert [(s["x0"], s["x1"]) for s in shape] == [(window[0], window[-1] + 1)]
+    operator = next(row["operator"] for row in pod if row["operator"])
+    assert shape[0]["fillcolor"] == f"${operator}_shade"
     baseline, metered, _ = variants[0]["data"]
     assert baseline["y"][:-1] == [row["baseline_w"] / 1000 for row in pod]
     assert metered["y"][:-1] == [row["metered_w"] / 1000 for row in pod]
@@ -314,6 +329,21 @@ def test_money_flow_and_tables_add_up(run, page):
             for name, scale, digits in (("ordered_wqh", 4e6, 3), ("paid_wqh", 4e6, 3), ("penalty_ueur", 1e6, 2)):
                 assert f"{sum(r[name] for r in mine) / scale:,.{digits}f}" in text
     assert f"{sum(column(run, 'statements', 'net_cents')) / 100:,.2f}" in text
+
+
+def test_facts_are_grouped_and_joined():
+    table = pa.table(
+        {
+            "name": ["PODs", "violated: lines", "violated: lines_of", "violated: nodes_low", "violated: nodes_of"],
+            "value": ["11543", "66", "10319", "8", "10453"],
+        }
+    )
+    assert fact_groups(table) == {
+        "": {"PODs": "11,543"},
+        "violated": {"lines": "66 of 10,319", "nodes low": "8 of 10,453"},
+    }
+    table = pa.table({"name": ["data", "growth: pv_kw"], "value": ["a source", "1.5"]})
+    assert fact_groups(table) == {"": {}, "growth": {"pv kw": "1.5"}}
 
 
 def test_needs_and_violations_are_the_largest(run, page):
