@@ -54,7 +54,7 @@ def as_float(
     if finite and not np.isfinite(array).all():
         rows = _bad_rows(~np.isfinite(array))
         found.add("FX-A003", f"{name} is NaN or infinite in {rows.size} of {len(np.atleast_1d(array))} rows", rows=rows)
-    if non_negative and array.size and np.nanmin(array) < 0:
+    if non_negative and (array < 0).any():
         rows = _bad_rows(array < 0)
         found.add(
             "FX-A004",

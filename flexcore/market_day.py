@@ -2,7 +2,7 @@
 
 import datetime as dt
 import zoneinfo
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -22,7 +22,7 @@ def _refuse(code: str, message: str, **details: Any) -> None:
     found.raise_errors(TimeSeriesError)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class MarketDay:
     """One local delivery day on the quarter-hour axis.
 
@@ -47,23 +47,23 @@ class MarketDay:
     """
 
     date: dt.date
-    tz: str = "Europe/Rome"
-    n_steps: int = field(init=False)
-    first_qh: int = field(init=False)
+    tz: str
+    n_steps: int
+    first_qh: int
 
-    def __post_init__(self) -> None:
+    def __init__(self, date: str | dt.date, tz: str = "Europe/Rome") -> None:
         try:
-            date = dt.date.fromisoformat(self.date) if isinstance(self.date, str) else self.date
-            zone = zoneinfo.ZoneInfo(self.tz)
-            if isinstance(date, dt.datetime):
-                date = date.date()
+            given = dt.date.fromisoformat(date) if isinstance(date, str) else date
+            local = given.date() if isinstance(given, dt.datetime) else given
+            zone = zoneinfo.ZoneInfo(tz)
             starts = [
-                dt.datetime.combine(day, dt.time(), zone).timestamp() for day in (date, date + dt.timedelta(days=1))
+                dt.datetime.combine(day, dt.time(), zone).timestamp() for day in (local, local + dt.timedelta(days=1))
             ]
         except (ValueError, TypeError, zoneinfo.ZoneInfoNotFoundError, OverflowError) as error:
-            _refuse("FX-T005", f"{self.date!r} in {self.tz!r} is not a local day: {error}")
+            _refuse("FX-T005", f"{date!r} in {tz!r} is not a local day: {error}")
             raise
-        object.__setattr__(self, "date", date)
+        object.__setattr__(self, "date", local)
+        object.__setattr__(self, "tz", tz)
         object.__setattr__(self, "first_qh", int(starts[0]) // QUARTER_S)
         object.__setattr__(self, "n_steps", (int(starts[1]) - int(starts[0])) // QUARTER_S)
 

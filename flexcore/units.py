@@ -64,7 +64,7 @@ def half_even(numerator: npt.ArrayLike, denominator: int) -> IntArray:
     top = np.asarray(numerator, np.int64)
     quotient = top // denominator
     twice = 2 * (top - quotient * denominator)
-    return quotient + ((twice > denominator) | ((twice == denominator) & (quotient % 2 != 0)))
+    return np.asarray(quotient + ((twice > denominator) | ((twice == denominator) & (quotient % 2 != 0))), np.int64)
 
 
 def amount_ueur(wqh: npt.ArrayLike, price_ueur_per_mwh: npt.ArrayLike) -> IntArray:

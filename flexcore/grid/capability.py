@@ -10,7 +10,7 @@ import numpy.typing as npt
 from flexcore.arrays import as_float, as_int
 from flexcore.chunks import run_chunks
 from flexcore.errors import Findings, ValidationError, check_option
-from flexcore.grid.headroom import ActivationRows, forecast_and_rows, with_stressed_losses
+from flexcore.grid.headroom import ActivationRows, forecast_and_rows, with_margin, with_stressed_losses
 from flexcore.grid.network import Grid
 from flexcore.grid.sharing import PerimeterPairs, Shares, pair_perimeters, share
 
@@ -202,6 +202,7 @@ def capability(
     tan_phi: float = 0.0,
     delivered_up_kw: npt.ArrayLike | None = None,
     delivered_down_kw: npt.ArrayLike | None = None,
+    margin_kw: npt.ArrayLike | None = None,
     voltage_slack_pu: float = 0.0,
     tol_kw: float = 1e-3,
     n_threads: int = 1,
@@ -229,6 +230,8 @@ def capability(
         kvar per kW of every activation.
     delivered_up_kw, delivered_down_kw : array_like, shape (n_nodes, n_steps), optional
         Standing local awards on top of the forecast; the capabilities hold whether or not they are delivered. [kW]
+    margin_kw : array_like, shape (n_nodes, n_steps), optional
+        Error of the forecast flow in each node's branch, either way; the capabilities hold within that band. [kW]
     voltage_slack_pu : float
         How far a node's voltage may end beyond its limit, or beyond a forecast that violates it already. With 0 one
         node in violation stops every perimeter that it shares any impedance with. [pu]
@@ -276,6 +279,8 @@ def capability(
         delivered_down_kw=delivered_down_kw,
         n_threads=n_threads,
     )
+    plain = rows
+    rows = with_margin(grid, plain, margin_kw, n_threads)
     shape = (grid.n_nodes, rows.n_steps)
     up = as_float(up_kw, "up_kw", shape=shape, non_negative=True)
     down = as_float(down_kw, "down_kw", shape=shape, non_negative=True)
@@ -306,7 +311,8 @@ def capability(
     shares_down = first
     if n_perimeters and first.carried.any():
         extra = _stressed_nodes(grid, pairs, first.carried, n_threads)
-        rows = with_stressed_losses(grid, rows, forecast, extra, loss_sweeps=2, n_threads=n_threads)
+        plain = with_stressed_losses(grid, plain, forecast, extra, loss_sweeps=2, n_threads=n_threads)
+        rows = with_margin(grid, plain, margin_kw, n_threads)
         shares_down, room_down = solve(down, False, rows)
     shares_up, room_up = solve(up, True, rows)
     return CapabilityResult(

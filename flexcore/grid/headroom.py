@@ -1,6 +1,6 @@
 """What each branch and node can still take: the linear rows that every selection and every capability must respect."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -171,6 +171,7 @@ def activation_rows(
     delivered_up_kw: npt.ArrayLike | None = None,
     delivered_down_kw: npt.ArrayLike | None = None,
     extra_down_kw: npt.ArrayLike | None = None,
+    margin_kw: npt.ArrayLike | None = None,
     n_threads: int = 1,
 ) -> ActivationRows:
     """Find how much net activation each branch and node takes, from a linear power flow from scratch.
@@ -190,6 +191,9 @@ def activation_rows(
     extra_down_kw : array_like, shape (n_nodes, n_steps), optional
         Node powers of a further state, such as every branch at its own worst case, at which losses and voltages of the
         rows for down are evaluated too; the worse of the two counts. May be negative at a node. [kW]
+    margin_kw : array_like, shape (n_nodes, n_steps), optional
+        Error of the forecast flow in each node's branch, either way: every row is narrowed by it, so that it holds for
+        any flow within the band. [kW]
     n_threads : int
 
     Returns
@@ -221,10 +225,11 @@ def activation_rows(
         n_threads=n_threads,
     )
     if extra_down_kw is None:
-        return rows
+        return with_margin(grid, rows, margin_kw, n_threads)
     shape = (grid.n_nodes, rows.n_steps)
     extra = as_float(extra_down_kw, "extra_down_kw", shape=shape)
-    return with_stressed_losses(grid, rows, forecast, extra, loss_sweeps=loss_sweeps, n_threads=n_threads)
+    rows = with_stressed_losses(grid, rows, forecast, extra, loss_sweeps=loss_sweeps, n_threads=n_threads)
+    return with_margin(grid, rows, margin_kw, n_threads)
 
 
 class Forecast(NamedTuple):
@@ -287,6 +292,30 @@ def forecast_and_rows(
     parent[forest.order] = np.where(forest.parent < 0, -1, forest.order[forest.parent])
     rows = ActivationRows(lower, upper, w_lower, w_upper, m_node, parent, float(tan_phi))
     return Forecast(p_high, q_high, high.flow), rows
+
+
+def with_margin(grid: Grid, rows: ActivationRows, margin_kw: npt.ArrayLike | None, n_threads: int) -> ActivationRows:
+    """Narrow every row by a forecast error: the flow of node i's branch may be off by `margin_kw[i]` either way.
+
+    The error of a voltage is at most the sum of m times the margins along its path: all of them at once is the worst.
+    """
+    if margin_kw is None:
+        return rows
+    from flexcore.kernels.grid.headroom import path_sum
+
+    margin = as_float(margin_kw, "margin_kw", shape=rows.lower_kw.shape, non_negative=True)
+    forest = grid.forest
+    m, along = np.ascontiguousarray(rows.m[forest.order]), np.empty(margin.shape)
+    carried = np.ascontiguousarray(margin[forest.order])
+    _over_steps(lambda lo, hi: path_sum(forest.parent, m, carried, along, lo, hi), margin.shape[1], n_threads)
+    path = along[forest.rank]
+    return replace(
+        rows,
+        lower_kw=rows.lower_kw + margin,
+        upper_kw=rows.upper_kw - margin,
+        w_lower=rows.w_lower + path,
+        w_upper=rows.w_upper - path,
+    )
 
 
 def with_stressed_losses(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.grid.headroom import ActivationRows, forecast_and_rows
+from flexcore.grid.headroom import ActivationRows, forecast_and_rows, with_margin
 from flexcore.grid.network import Grid
 from flexcore.units import DOWN, UP
 
@@ -91,6 +91,7 @@ def find_needs(
     loss_sweeps: int = 2,
     tol_kw: float = 1e-6,
     tol_pu: float = 1e-9,
+    margin_kw: npt.ArrayLike | None = None,
     n_threads: int = 1,
 ) -> Needs:
     """Find overloads and voltage violations of the forecast, and the rows that every selection must respect.
@@ -106,6 +107,8 @@ def find_needs(
         Loss sweeps of the power flow.
     tol_kw, tol_pu : float
         Smaller violations are not reported.
+    margin_kw : array_like, shape (n_nodes, n_steps), optional
+        Error of the forecast flow in each node's branch: needs are those of the worse side of the band. [kW]
     n_threads : int
 
     Returns
@@ -133,6 +136,7 @@ def find_needs(
         n_threads=n_threads,
         outputs=("loading",),
     )
+    rows = with_margin(grid, rows, margin_kw, n_threads)
     forest = grid.forest
     branch_of = forest.branch[forest.rank]
     tau = forest.tau[forest.rank]

@@ -20,7 +20,7 @@ from flexcore.study.delivery import Delivery
 from flexcore.study.kpis import KpiRow
 from flexcore.study.planning import Plan, SessionRecord
 from flexcore.study.registration import Registration
-from flexcore.units import DOWN, GLOBAL, LOCAL, UP, amount_ueur, eur_per_mwh
+from flexcore.units import DOWN, GLOBAL, UP, amount_ueur, eur_per_mwh
 
 Int64s = npt.NDArray[np.int64]
 
@@ -40,9 +40,7 @@ def firm_forecast(city: City, day: MarketDay) -> Forecast:
     return Forecast(**joined, area_sigma=parts[0].area_sigma)
 
 
-def day_kpis(
-    city: City, registration: Registration, plan: Plan, delivery: Delivery, *, n_threads: int
-) -> list[KpiRow]:
+def day_kpis(city: City, registration: Registration, plan: Plan, delivery: Delivery, *, n_threads: int) -> list[KpiRow]:
     """Return the four key figures of D4.1 Table 11 with their parts."""
     register = registration.register
     done, without = register.test_counts
@@ -56,7 +54,7 @@ def day_kpis(
 
 
 def _deliverable(city: City, registration: Registration, plan: Plan) -> tuple[int, int, int, int]:
-    """Energy that global aggregates could move: declared, validated, after local sessions, after the light. [wqh]"""
+    """Sum what global aggregates could move, in wqh: declared, validated, after local sessions, after the light."""
     pods, day = city.pods, plan.day
     available = city.available(day)
     units = registration.register.units
@@ -154,7 +152,10 @@ def _without_limits(city: City, plan: Plan, record: SessionRecord, cap: int) -> 
 
 
 def _common_cost(city: City, plan: Plan, cap: int, n_threads: int) -> int:
-    """Cost of one market that serves both needs with every POD once, on the grid rows, at the cheaper of its two offers. [micro-EUR]"""
+    """Price one market that serves both needs with every POD once, on the grid rows, in micro-EUR.
+
+    Where a voltage row binds, the LP decides feeder by feeder and the balance is met at the cap: an upper bound there.
+    """
     day = plan.day
     forecast = firm_forecast(city, day)
     rows = activation_rows(city.grid, forecast.p_kw, forecast.q_kvar, n_threads=n_threads)
@@ -207,7 +208,10 @@ def _rows_with_balance(rows: ActivationRows, need_kw: npt.NDArray[np.float64]) -
 
 
 def _common_book(city: City, plan: Plan) -> tuple[Int64s, npt.NDArray[np.int8], Int64s, Int64s]:
-    """Offer every POD once per direction: the larger of its two powers at the lower of its two prices, one line per node and price."""
+    """Offer every POD once per direction, at the larger of its two powers and the lower of its two prices.
+
+    Returns node, direction, price and quantity of one line per node, direction and price.
+    """
     parts = []
     for way in (UP, DOWN):
         power = plan.power_w[:, way].max(axis=0)
@@ -217,7 +221,9 @@ def _common_book(city: City, plan: Plan) -> tuple[Int64s, npt.NDArray[np.int8], 
             offered = np.where(line >= 0, lines.price_ueur_per_mwh[line], best)
             best = np.minimum(best, offered)
         rows = np.flatnonzero(power.any(axis=1) & (best < np.iinfo(np.int64).max))
-        parts.append((city.pods.node[rows].astype(np.int64), np.full(rows.size, way, np.int64), best[rows], power[rows]))
+        parts.append(
+            (city.pods.node[rows].astype(np.int64), np.full(rows.size, way, np.int64), best[rows], power[rows])
+        )
     node, direction, price, power = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     keys, group = np.unique(np.stack([node, direction, price], axis=1), axis=0, return_inverse=True)
     quantity = np.zeros((keys.shape[0], power.shape[1]), np.int64)
@@ -226,7 +232,7 @@ def _common_book(city: City, plan: Plan) -> tuple[Int64s, npt.NDArray[np.int8], 
 
 
 def _profit(city: City, plan: Plan, delivery: Delivery) -> Int64s:
-    """Profit of each BSP in each half of the day: net payments minus the own cost of what its PODs delivered. [micro-EUR]"""
+    """Sum per BSP and half of the day net payments minus the own cost of what its PODs delivered, in micro-EUR."""
     result, pods = delivery.settlement, city.pods
     lines, shares = result.lines, result.pod_lines
     profit = np.zeros((city.bsps.id.size, 2), np.int64)

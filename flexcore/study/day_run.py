@@ -48,7 +48,7 @@ DAY_TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("local", "global", "configuration", "granted", "reason"),
     ),
     "sessions": (
-        "one LFP or MSD session",
+        "one LFP or MSD session: energies and cost of all that it planned, and of the four hours that it made firm",
         (
             "session",
             "operator",
@@ -64,6 +64,10 @@ DAY_TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
             "need_mwh",
             "unserved_mwh",
             "cost_eur",
+            "firm_need_mwh",
+            "firm_accepted_mwh",
+            "firm_unserved_mwh",
+            "firm_cost_eur",
             "withdrawn_lines",
             "blocked_pods",
             "n_messages",

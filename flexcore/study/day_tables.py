@@ -13,6 +13,7 @@ from flexcore.market.clearing import REASONS
 from flexcore.market.global_selection import REASON_NAMES
 from flexcore.market.sessions import STATE_NAMES
 from flexcore.market.traffic_light import COLOUR_NAMES, KIND_NAMES
+from flexcore.market_day import MarketDay
 from flexcore.settlement.statements import statements
 from flexcore.study import registration as phase_one
 from flexcore.study.city import City
@@ -89,9 +90,9 @@ def _network(city: City, plan: Plan, delivery: Delivery, n_threads: int) -> dict
     after_kw = realised.p_kw + plan.register.node_sums_w(change_w, n_threads=n_threads) / 1000.0
     ends = {}
     for when, p_kw in (("before", realised.p_kw), ("after", after_kw)):
-        flow = power_flow(
-            grid, p_kw, realised.q_kvar, method="ac", outputs=("v_pu", "loading"), n_threads=n_threads
-        )
+        flow = power_flow(grid, p_kw, realised.q_kvar, method="ac", outputs=("v_pu", "loading"), n_threads=n_threads)
+        assert flow.v_pu is not None  # both outputs were asked for
+        assert flow.loading is not None
         ends[when] = (flow.v_pu.min(axis=1), flow.v_pu.max(axis=1), flow.loading.max(axis=1))
     perimeter = np.where(
         places.perimeter_of_node >= 0, places.perimeter_ids[np.maximum(places.perimeter_of_node, 0)], ""
@@ -135,17 +136,9 @@ def _sessions(plan: Plan) -> Table:
     for record in plan.records:
         session, firm = record.session, record.session.firm
         taken = record.accepted_w
-        energy = taken.sum(axis=1)
+        energy, firm_energy = taken.sum(axis=1), taken[:, firm].sum(axis=1)
         engines = Counter() if record.clearing is None else Counter(record.clearing.engine.tolist())
-        need_mwh = unserved_mwh = 0.0
-        if record.needs is not None:
-            up, down = (np.where(rows_ > 0, rows_, 0.0) for rows_ in _largest_need(record))
-            need_mwh = float((up + down).sum()) / 4e3
-        if record.clearing is not None:
-            unserved_mwh = float(record.clearing.unserved_w.sum()) / _WQH
-        if record.selection is not None:
-            need_mwh = float(np.abs(plan.day.from_mtu(record.selection.wanted_w)).sum()) / _WQH
-            unserved_mwh = float(plan.day.from_mtu(record.selection.unserved_w).sum()) / _WQH
+        need_w, unserved_w = _need_and_unserved(record, plan.day)
         rows.append(
             {
                 "session": session.number,
@@ -159,9 +152,13 @@ def _sessions(plan: Plan) -> Table:
                 "n_pods_held": record.n_pods_held,
                 "offered_mwh": 0.0 if session.skipped else float(record.book.quantity_w.sum()) / _WQH,
                 "accepted_mwh": float(energy.sum()) / _WQH,
-                "need_mwh": need_mwh,
-                "unserved_mwh": unserved_mwh,
+                "need_mwh": float(need_w.sum()) / _WQH,
+                "unserved_mwh": float(unserved_w.sum()) / _WQH,
                 "cost_eur": float(amount_ueur(energy, record.book.price_ueur_per_mwh).sum()) / 1e6,
+                "firm_need_mwh": float(need_w[firm].sum()) / _WQH,
+                "firm_accepted_mwh": float(firm_energy.sum()) / _WQH,
+                "firm_unserved_mwh": float(unserved_w[firm].sum()) / _WQH,
+                "firm_cost_eur": float(amount_ueur(firm_energy, record.book.price_ueur_per_mwh).sum()) / 1e6,
                 "withdrawn_lines": sum(f.count for f in record.findings if f.code in ("FX-O102", "FX-O103")),
                 "blocked_pods": record.blocked_pods,
                 "n_messages": plan.sequencer.messages.of(session),
@@ -174,8 +171,23 @@ def _sessions(plan: Plan) -> Table:
     return pa.Table.from_pylist(rows)
 
 
+def _need_and_unserved(record: SessionRecord, day: MarketDay) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Return need and unserved need per step of the day, in W, whatever the direction."""
+    need, unserved = np.zeros(day.n_steps), np.zeros(day.n_steps)
+    plan = record.session.plan
+    if record.needs is not None:
+        up, down = _largest_need(record)
+        need[plan] = 1000.0 * (np.maximum(up, 0.0) + np.maximum(down, 0.0))
+    if record.clearing is not None:
+        unserved[plan] = record.clearing.unserved_w
+    if record.selection is not None:
+        need[:] = np.abs(day.from_mtu(record.selection.wanted_w)).sum(axis=0)
+        unserved[:] = day.from_mtu(record.selection.unserved_w).sum(axis=0)
+    return need, unserved
+
+
 def _largest_need(record: SessionRecord) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Return the largest thermal need of each step, up and down: nested elements ask for the same energy once. [kW]"""
+    """Return the largest thermal need of each step in kW, up and down: nested elements ask for the same energy once."""
     assert record.needs is not None
     rows = record.needs.rows
     lower = np.where(np.isfinite(rows.lower_kw), rows.lower_kw, 0.0)
@@ -248,7 +260,11 @@ def _light(city: City, record: SessionRecord) -> Table:
     binding = light.binding[cell]
     at = np.maximum(binding, 0)
     node_ids, branch_ids = city.grid.node_ids.astype(str), city.grid.branch_ids.astype(str)
-    named = np.where(light.at_node[cell], node_ids[np.minimum(at, node_ids.size - 1)], branch_ids[np.minimum(at, branch_ids.size - 1)])
+    named = np.where(
+        light.at_node[cell],
+        node_ids[np.minimum(at, node_ids.size - 1)],
+        branch_ids[np.minimum(at, branch_ids.size - 1)],
+    )
     return pa.table(
         {
             "session": np.full(way.size, record.session.number),

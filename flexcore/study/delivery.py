@@ -1,9 +1,11 @@
 """Phase three of a day: orders to PODs, readings, baselines, delivered volume, payment.
 
-The readings are simulated from the realised day and from how PODs follow orders; baselines and settlement see readings only.
+The readings are simulated from the realised day and from how PODs follow orders; baselines and settlement see readings
+only.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +22,7 @@ from flexcore.units import DOWN, GLOBAL, LOCAL, UP, eur_per_mwh
 
 Int64s = npt.NDArray[np.int64]
 Int32s = npt.NDArray[np.int32]
-Positions = npt.NDArray[np.intp]
+Positions = npt.NDArray[np.integer[Any]]
 
 #: Days of readings that baselines may look back on.
 LOOK_BACK = 16
@@ -78,7 +80,7 @@ def _after_event(event: npt.NDArray[np.bool_], steps: int) -> npt.NDArray[np.boo
 
 
 def _nominated(city: City, day: MarketDay, pods: Int32s) -> Int32s:
-    """Return what BSPs nominate the day before: the day-ahead forecast of the POD's node, its error shared by the node's PODs."""
+    """Return what BSPs nominate the day before: the forecast of the POD's node, its error shared by the node's PODs."""
     realised, forecast = city.realised(day), city.forecast(day, 1)
     node = city.pods.node
     per_node = np.bincount(node, minlength=city.grid.n_nodes)
@@ -87,7 +89,13 @@ def _nominated(city: City, day: MarketDay, pods: Int32s) -> Int32s:
 
 
 def _baselines(
-    city: City, day: MarketDay, pods: Int32s, metered_w: Int32s, event: npt.NDArray[np.bool_], rebound: int, n_threads: int
+    city: City,
+    day: MarketDay,
+    pods: Int32s,
+    metered_w: Int32s,
+    event: npt.NDArray[np.bool_],
+    rebound: int,
+    n_threads: int,
 ) -> tuple[Int64s, npt.NDArray[np.str_]]:
     """Compute each POD's baseline by the preset of its group, from readings alone."""
     method = np.array([PRESET[category] for category in city.pods.category[pods]])
@@ -145,9 +153,7 @@ def deliver(plan: Plan, *, terms: SettlementTerms | None = None, n_threads: int 
         rebound_steps=conduct.rebound_steps,
         n_threads=n_threads,
     )
-    baseline_w, method = _baselines(
-        city, day, pods, metered, activation != 0, conduct.rebound_steps, n_threads
-    )
+    baseline_w, method = _baselines(city, day, pods, metered, activation != 0, conduct.rebound_steps, n_threads)
     operator, direction, position = np.nonzero((orders[:, :, pods] != 0).any(axis=3))
     of_pod = pods[position]
     own = np.where(operator == LOCAL, city.pods.local_aggregate[of_pod], city.pods.global_aggregate[of_pod])

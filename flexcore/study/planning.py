@@ -1,7 +1,7 @@
 """Phase two of a day: six pairs of sessions, from the forecast power flow to awards, lights and the AC check.
 
-A session works on the steps that it plans, `day.plan(k)`. Its forecast contains no awards: local ones are added where a rule
-says so, and each operator plans its own preliminary awards anew in its next session (MUT-03).
+A session works on the steps that it plans, `day.plan(k)`. Its forecast contains no awards: local ones are added where
+a rule says so, and each operator plans its own preliminary awards anew in its next session (MUT-03).
 """
 
 from collections.abc import Callable
@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from flexcore.errors import Finding
 from flexcore.grid.capability import CapabilityResult, capability
-from flexcore.grid.needs import BRANCH, Needs, find_needs
+from flexcore.grid.headroom import carried_by_branches
+from flexcore.grid.needs import Needs, find_needs
 from flexcore.market.awards import split_awards, sum_members
 from flexcore.market.clearing import LocalSelection, clear_local
 from flexcore.market.global_selection import GlobalSelection, residual_need, select_global
@@ -48,8 +49,10 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Progress = Callable[[str], None]
 
-#: A voltage may end this far beyond its limit before the light calls it a violation: the resolution of the linear model.
+#: A voltage may end this far beyond its limit before the light counts it: the resolution of the linear model.
 VOLTAGE_SLACK_PU = 1e-3
+#: Quantile of the normal distribution: needs and capabilities hold on the forecast's 95 % side.
+ONE_SIDED_95 = 1.645
 
 
 @dataclass(slots=True)
@@ -196,6 +199,17 @@ def plan_day(
     return plan
 
 
+def forecast_margin_kw(plan: Plan, forecast: Forecast, steps: slice) -> Floats:
+    """Return the 95 % band of the forecast flow in each node's branch, shape (n_nodes, steps of the plan), in kW.
+
+    Own errors of the nodes below are independent, so their variances add up; what a feeder shares grows with its flow.
+    """
+    grid, threads = plan.city.grid, plan.n_threads
+    own = carried_by_branches(grid, forecast.node_sigma_kw[:, steps] ** 2, threads)
+    shared = forecast.area_sigma * carried_by_branches(grid, forecast.p_kw[:, steps], threads)
+    return np.ascontiguousarray((ONE_SIDED_95 * np.sqrt(own + shared**2))[grid.forest.rank])
+
+
 def _offers(plan: Plan, session: Session) -> tuple[Restatement, LinePower, int]:
     """Open the session: release its own preliminary holds, let BSPs restate, check what they still may sell."""
     operator = session.operator
@@ -231,13 +245,14 @@ def _award(plan: Plan, session: Session, book: OfferBook, power: LinePower, acce
 
 def _local_session(plan: Plan, session: Session, forecast: Forecast) -> SessionRecord:
     """LFP: needs of the forecast, local selection, awards, and the traffic light of the rest of the day."""
-    city, day, steps = plan.city, plan.day, session.plan
+    city, steps = plan.city, session.plan
     p_kw, q_kvar = (np.ascontiguousarray(x[:, steps]) for x in (forecast.p_kw, forecast.q_kvar))
     restated, power, blocked = _offers(plan, session)
     book = restated.book
     shape = book.quantity_w.shape
     record = SessionRecord(session, book, np.zeros(shape, np.int64), np.zeros(shape, np.uint8), blocked_pods=blocked)
-    record.needs = find_needs(city.grid, p_kw, q_kvar, n_threads=plan.n_threads)
+    margin_kw = forecast_margin_kw(plan, forecast, steps)
+    record.needs = find_needs(city.grid, p_kw, q_kvar, margin_kw=margin_kw, n_threads=plan.n_threads)
     if len(record.needs) == 0:
         session.skip()
     else:
@@ -262,11 +277,13 @@ def _local_session(plan: Plan, session: Session, forecast: Forecast) -> SessionR
         record.accepted_w, record.n_pods_held = _award(plan, session, book, power, accepted)
         session.clear()
         session.check()
-    _publish_light(plan, session, record, p_kw, q_kvar)
+    _publish_light(plan, session, record, p_kw, q_kvar, margin_kw)
     return record
 
 
-def _publish_light(plan: Plan, session: Session, record: SessionRecord, p_kw: Floats, q_kvar: Floats) -> None:
+def _publish_light(
+    plan: Plan, session: Session, record: SessionRecord, p_kw: Floats, q_kvar: Floats, margin_kw: Floats
+) -> None:
     """Compute and publish capability and colours with the local awards that stand now."""
     city, day, steps = plan.city, plan.day, session.plan
     label = city.places.perimeter_of_node
@@ -285,6 +302,7 @@ def _publish_light(plan: Plan, session: Session, record: SessionRecord, p_kw: Fl
         method="linear",
         delivered_up_kw=local_kw[UP],
         delivered_down_kw=local_kw[DOWN],
+        margin_kw=margin_kw,
         voltage_slack_pu=VOLTAGE_SLACK_PU,
         n_threads=plan.n_threads,
     )
@@ -299,9 +317,7 @@ def _publish_light(plan: Plan, session: Session, record: SessionRecord, p_kw: Fl
             city.grid.forest, local_kw[way], thermal, voltage, area=city.places.area_of_node, n_threads=plan.n_threads
         )
         against = movable[DOWN if way == UP else UP][:, steps]
-        below = below_relieved(
-            city.grid.forest, relieved, label, against, n_perimeters, n_threads=plan.n_threads
-        )
+        below = below_relieved(city.grid.forest, relieved, label, against, n_perimeters, n_threads=plan.n_threads)
         rules[f"relieved_{name}"] = _whole_day(below, day, steps)
         rules[f"local_{name}_w"] = sum_members(plan.awards_w[LOCAL, way], label[node], n_perimeters)
     record.light = traffic_light(
@@ -327,8 +343,6 @@ def _whole_day(values: npt.NDArray[Any], day: MarketDay, steps: slice) -> npt.ND
     return full
 
 
-
-
 def _whole_day_capability(result: CapabilityResult, day: MarketDay, steps: slice) -> Any:
     names = [f"{kind}_{way}" for kind in ("kind", "binding", "at_node") for way in ("up", "down")]
     names += [f"{kind}{way}_kw" for kind in ("", "movable_", "margin_") for way in ("up", "down")]
@@ -336,7 +350,7 @@ def _whole_day_capability(result: CapabilityResult, day: MarketDay, steps: slice
 
 
 def _global_session(plan: Plan, session: Session, forecast: Forecast) -> SessionRecord:
-    """MSD: the TSO's selection under the light and mutual unavailability, then the DSO's AC check of the whole outcome."""
+    """MSD: the TSO's selection under light and mutual unavailability, then the DSO's AC check of the outcome."""
     city, day, steps = plan.city, plan.day, session.plan
     restated, power, blocked = _offers(plan, session)
     session.open()
@@ -362,11 +376,10 @@ def _global_session(plan: Plan, session: Session, forecast: Forecast) -> Session
         city.grid,
         np.ascontiguousarray(forecast.p_kw[:, steps]),
         np.ascontiguousarray(forecast.q_kvar[:, steps]),
-        **{
-            f"{name}_{way}_kw": np.ascontiguousarray(plan.node_kw(operator, direction)[:, steps])
-            for operator, name in ((LOCAL, "local"), (GLOBAL, "global"))
-            for direction, way in ((UP, "up"), (DOWN, "down"))
-        },
+        local_up_kw=plan.node_kw(LOCAL, UP)[:, steps],
+        local_down_kw=plan.node_kw(LOCAL, DOWN)[:, steps],
+        global_up_kw=plan.node_kw(GLOBAL, UP)[:, steps],
+        global_down_kw=plan.node_kw(GLOBAL, DOWN)[:, steps],
         n_threads=plan.n_threads,
     )
     session.check()

@@ -1,4 +1,4 @@
-"""Phase one of a day: registration, static traffic light, aggregates, prequalification with the Table of Equivalences."""
+"""Phase one of a day: registration, static traffic light, aggregates, prequalification with equivalences."""
 
 from dataclasses import dataclass
 from typing import Any
