@@ -189,7 +189,16 @@ def select_rows(
             rows = Rows(rows.lower_w, rows.upper_w, -nothing, nothing, rows.m, rows.reach)
         for t, f in np.argwhere(by_lp):
             offers, taken, node = select_by_lp(
-                tree, rows, book, int(t), int(f), quantity[t], price[t], by_tree=accepted[t], min_effect=min_effect
+                tree,
+                rows,
+                book,
+                int(t),
+                int(f),
+                quantity[t],
+                price[t],
+                by_tree=accepted[t],
+                y_tree=y[t],
+                min_effect=min_effect,
             )
             accepted[t, offers] = taken
             blocked_by[t, offers] = node

@@ -186,11 +186,11 @@ class _FeederProblem:
         row, column, value = (np.concatenate(part) for part in zip(*entries, strict=True))
         return sparse.csr_matrix((value, (row, column)), shape=(2 * nk, nx + 2 * nk))
 
-    def solve(self) -> F8A:
+    def solve(self, *, try_all: bool) -> F8A:
         """Return the accepted kW per column: least unserved kW, then least cost.
 
-        First all needs are asked for in full, which is one LP and the usual case; only where that has no answer the
-        least sum of gaps is found and then held while cost is minimised.
+        If `try_all`, all needs are asked for in full first, which is one LP and the usual case; only where that has no
+        answer the least sum of gaps is found and then held while cost is minimised.
         """
         from scipy import sparse
 
@@ -207,7 +207,7 @@ class _FeederProblem:
         asked_up = self.needs.way > 0
         np.maximum.at(hard_low, variable[asked_up], amount[asked_up])
         np.minimum.at(hard_high, variable[~asked_up], -amount[~asked_up])
-        if self.reachable and (hard_low <= hard_high).all():
+        if try_all and self.reachable and (hard_low <= hard_high).all():
             answer = _highs(cost, None, None, equations, hard_low, hard_high)
             if answer is not None:
                 return answer[:nx]
@@ -330,6 +330,7 @@ def select_by_lp(
     price: I8A,
     *,
     by_tree: I8A,
+    y_tree: I8A,
     min_effect: float = 0.0,
 ) -> tuple[I8A, I8A, I8A]:
     """Select in one feeder and step by LP.
@@ -342,6 +343,8 @@ def select_by_lp(
         As it counts in the choice, at least 1.
     by_tree : ndarray of int64, shape (n_offers,)
         What the merit order on the tree accepts in this step. [W]
+    y_tree : ndarray of int64, shape (n,)
+        The net activation that this gives at and below each node. [W]
     min_effect : float
         Offers with less effect on every open need than this share of an offer at the place of the need stay out, unless
         the tree accepts them: those make room for others.
@@ -374,7 +377,11 @@ def select_by_lp(
         return weak, np.zeros(weak.size, np.int64), np.full(weak.size, -2)
     columns = _columns(book, offers, quantity_w[offers], price[offers])
     problem = _FeederProblem(tree, rows, step, feeder, columns)
-    x_w = problem.round_to_watts(problem.solve())
+    # the tree, which knows no voltage rows, serves most: what it leaves open no LP can close
+    part = slice(feeder, int(tree.last[feeder]))
+    lower, upper, y = rows.lower_w[step, part], rows.upper_w[step, part], y_tree[part]
+    open_need = bool((((lower > 0) & (y < lower)) | ((upper < 0) & (y > upper))).any())
+    x_w = problem.round_to_watts(problem.solve(try_all=not open_need))
     # fill merged offers in the order of submission
     accepted = np.zeros(columns.member.size, np.int64)
     before = np.r_[0, np.cumsum(quantity_w[columns.member])]
