@@ -14,10 +14,11 @@ import numpy as np
 from flexcore.grid.network import Grid
 from flexcore.grid.power_flow import power_flow
 from flexcore.market_day import MarketDay
-from flexcore.study.city import TECHNOLOGIES, City, Floats, GrowthReport, Places, Pods
+from flexcore.study.city import City, GrowthReport
 from flexcore.study.days import SyntheticDays
 from flexcore.study.growth import Customers, Growth, lay_customers
 from flexcore.study.offering import offer_lines
+from flexcore.study.participants import TECHNOLOGIES, Floats, Places, Pods
 from flexcore.study.places import first_perimeters, places
 from flexcore.study.portfolio import Participation, market
 from flexcore.study.simbench import ATTRIBUTION, load_source

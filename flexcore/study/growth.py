@@ -15,8 +15,8 @@ from flexcore.grid.network import Grid
 from flexcore.market_day import MarketDay
 from flexcore.study import draws
 from flexcore.study.calibration import STREET_NUMBERS, STRONGEST, calibrate
-from flexcore.study.city import Bools, Int32s, Int64s, Places
 from flexcore.study.devices import EV_EVENING, EV_NIGHT, EV_WORK, Devices, Fleet, Floats
+from flexcore.study.participants import Bools, Int32s, Int64s, Places
 from flexcore.study.simbench import HEAT_PUMP_PROFILES, PV_PROFILES, Source
 
 _PLANT_KEY = 1_000_000_000  # keys of PODs that only feed in start here

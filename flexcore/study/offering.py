@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flexcore.study import draws
-from flexcore.study.city import Aggregates, Int32s, Int64s, OfferLines, Pods
+from flexcore.study.participants import Aggregates, Int32s, Int64s, OfferLines, Pods
 from flexcore.units import DOWN, LOCAL, UP
 
 _CENT = 10_000  # micro-EUR

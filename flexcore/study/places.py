@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flexcore.grid.network import Grid
-from flexcore.study.city import Int32s, Places
+from flexcore.study.participants import Int32s, Places
 
 _LV_KV = 1.0
 

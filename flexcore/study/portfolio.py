@@ -7,7 +7,9 @@ import numpy.typing as npt
 
 from flexcore.study import draws
 from flexcore.study.calibration import STREET_NUMBERS
-from flexcore.study.city import (
+from flexcore.study.devices import Fleet, Floats
+from flexcore.study.growth import Customers
+from flexcore.study.participants import (
     BATTERY,
     DEMAND,
     EV,
@@ -24,8 +26,6 @@ from flexcore.study.city import (
     Products,
     TechnicalTests,
 )
-from flexcore.study.devices import Fleet, Floats
-from flexcore.study.growth import Customers
 from flexcore.units import GLOBAL, LOCAL
 
 _TEST_STEPS, _NOTICE_STEPS = 10, 2
