@@ -32,6 +32,7 @@ _DIRECTIONS = {"0": UP, "up": UP, "1": DOWN, "down": DOWN}
 _COLOURS = {"green": GREEN, "yellow": YELLOW, "red": RED}
 
 _WQH_PER_MWH = 4e6
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _UEUR_PER_EUR = 1e6
 
 
@@ -256,14 +257,14 @@ def facts(table: "pa.Table") -> dict[str, str]:
 def fact_groups(table: "pa.Table") -> dict[str, dict[str, str]]:
     """Return the facts by the part of their name before ': ' ('' without one), ready to read.
 
-    Underscores become spaces, whole numbers get separators; 'lines' and 'lines_of' make one fact, '66 of 10,319'.
+    Underscores become spaces, numbers get separators; 'lines' and 'lines_of' make one fact, '66 of 10,319'.
     """
     groups: dict[str, dict[str, str]] = {"": {}}
     for name, value in facts(table).items():
         if name.lower() in _SAID_ELSEWHERE:
             continue
         group, _, rest = name.rpartition(": ")
-        shown = f"{int(value):,}" if value.isdigit() else value
+        shown = f"{float(value):,.10g}" if _NUMBER.fullmatch(value) else value
         mine = groups.setdefault(group, {})
         whole = rest.removesuffix("_of").replace("_", " ")
         parts = [key for key in mine if key == whole or key.startswith(f"{whole} ")]

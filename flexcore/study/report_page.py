@@ -153,10 +153,13 @@ def stacked_bar(parts: Sequence[tuple[str, float, str]]) -> str:
     return f'<div class="stack">{bar}</div><ul class="keys">{keys}</ul>'
 
 
-def value_bars(parts: Sequence[tuple[str, float, str, str]], colour: str = "local") -> str:
-    """Return one bar per part, all on one scale; parts are (name, value, shown value, meaning)."""
+def value_bars(parts: Sequence[tuple[str, float, str, str]], colour: str = "local", full: float = 0.0) -> str:
+    """Return one bar per part, all on one scale; parts are (name, value, shown value, meaning).
+
+    The longest bar stands for the largest value, or for `full` if that is larger.
+    """
     finite = [abs(value) for _, value, _, _ in parts if math.isfinite(value)]
-    scale = max(finite, default=0.0) or 1.0
+    scale = max([full, *finite]) or 1.0
     rows = []
     for name, value, shown, meaning in parts:
         width = 100 * abs(value) / scale if math.isfinite(value) else 0.0

@@ -100,7 +100,7 @@ h2{font-size:1.35rem;line-height:1.25;margin:0 0 .3rem;letter-spacing:-.01em}
 h3{font-size:1rem;margin:1.4rem 0 .5rem}
 p{margin:.3rem 0 .7rem;max-width:112ch}
 .sub,.lead,.note,figcaption{color:var(--muted)}
-.sub span{white-space:nowrap}
+.sub{display:flex;flex-wrap:wrap;align-items:baseline}.sub span{white-space:nowrap}
 .sub span+span:not(.flag)::before{content:"\\00b7";margin:0 .55em}.sub .flag{margin-left:.7em}
 nav{position:sticky;top:0;z-index:5;background:var(--page);border-bottom:1px solid var(--line)}
 nav div{max-width:1240px;margin:0 auto;padding:.55rem 1.25rem;display:flex;gap:.2rem 1.05rem;flex-wrap:wrap;

@@ -2,8 +2,10 @@
 
 import math
 from itertools import groupby
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 import flexcore
 from flexcore.errors import CODES
@@ -219,7 +221,7 @@ def kpi_section(run: DayRun) -> Section:
                 (kpi_name(row["part"]), kpi_value(row), kpi_text(kpi_value(row), unit), str(row["meaning"]))
                 for row in group
             ]
-            card.append(value_bars(bars, "global" if unit == "EUR" else "local"))
+            card.append(value_bars(bars, "global" if unit == "EUR" else "local", full=1.0 if unit == "1" else 0.0))
         cards.append("".join(card) + "</div>")
     body = f'<div class="kpis">{"".join(cards)}</div>' if cards else none("No key figure was computed.")
     lead = (
@@ -228,34 +230,51 @@ def kpi_section(run: DayRun) -> Section:
     return Section("kpis", "Key figures", lead, [body])
 
 
+def _worst_of_each(table: Any, size: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.int64], list[int], int]:
+    """Return the largest row of each element, largest first, how many rows each has, and the number of elements.
+
+    An overloaded line comes back in many quarter-hours and sessions; a table of plain maxima would show only that line.
+    """
+    kind, kinds = codes(table, "element")
+    name, names = codes(table, "element_id")
+    element = kind * len(names) + name
+    order = np.lexsort((integers(table, "step"), sessions(table), -np.nan_to_num(size)))
+    found, first = np.unique(element[order], return_index=True)
+    many = np.bincount(element, minlength=len(kinds) * len(names))
+    worst = order[np.sort(first)[:_TOP]]
+    return worst, many[element[worst]].tolist(), found.size
+
+
 def grid_section(run: DayRun) -> Section:
     """Return the largest needs and the violations that the AC check found."""
     needs, check = run.tables["needs"], run.tables["grid_check"]
     parts: list[str] = ["<h3>Largest local needs</h3>"]
     if needs.num_rows:
-        need = numbers(needs, "need_kw")
-        order = np.lexsort((integers(needs, "step"), sessions(needs), -np.nan_to_num(need)))[:_TOP]
-        top = needs.take(order)
-        direction = directions(top).tolist()
+        worst, many, n_elements = _worst_of_each(needs, numbers(needs, "need_kw"))
+        top = needs.take(worst)
         rows = [
             (
-                f"LFP_{k}",
+                row["element_id"],
+                row["element"],
+                f"{count:,}",
+                session_label(k, LOCAL),
                 run.day.label(int(row["step"])),
-                f"{row['element']} {row['element_id']}",
                 DIRECTION_NAMES[d] if d >= 0 else row["direction"],
                 number(row["need_kw"], 1),
-                percent(row["loading"], 1, 1) if row["loading"] is not None else "n/a",
+                number(None if row["loading"] is None else 100 * row["loading"], 1, "%"),
                 number(row["v_pu"], 3),
             )
-            for k, d, row in zip(sessions(top).tolist(), direction, top.to_pylist(), strict=True)
+            for count, k, d, row in zip(
+                many, sessions(top).tolist(), directions(top).tolist(), top.to_pylist(), strict=True
+            )
         ]
-        n_elements = len(set(zip(texts(needs, "element"), texts(needs, "element_id"), strict=True)))
         parts.append(
             html_table(
-                ("session", "time", "element", "direction", "need kW", "loading", "voltage pu"),
+                ("element", "kind", "times", "session", "at", "direction", "need kW", "loading", "voltage pu"),
                 rows,
-                numeric="....nnn",
-                caption=f"{len(rows)} of {needs.num_rows:,} rows on {n_elements:,} elements, largest first",
+                numeric="..n...nnn",
+                caption=f"The largest need of {len(rows)} of {n_elements:,} elements; times: quarter-hours of all "
+                f"sessions, {needs.num_rows:,} in all",
             )
         )
     else:
@@ -264,26 +283,28 @@ def grid_section(run: DayRun) -> Section:
     if check.num_rows:
         causes = counts(check, "cause")
         parts.append(f"<p>By cause: {esc(', '.join(f'{cause} {many:,}' for cause, many in causes.items()))}.</p>")
-        excess = np.abs(numbers(check, "value") - numbers(check, "limit"))
-        order = np.lexsort((integers(check, "step"), sessions(check), -np.nan_to_num(excess)))[:_TOP]
-        top = check.take(order)
+        worst, many, n_elements = _worst_of_each(check, np.abs(numbers(check, "value") - numbers(check, "limit")))
+        top = check.take(worst)
         rows = [
             (
-                f"MSD_{k}",
+                row["element_id"],
+                row["element"],
+                f"{count:,}",
+                session_label(k, GLOBAL),
                 run.day.label(int(row["step"])),
-                f"{row['element']} {row['element_id']}",
-                number(row["value"], 3),
-                number(row["limit"], 3),
+                number(row["value"], 4),
+                number(row["limit"], 4),
                 row["cause"],
             )
-            for k, row in zip(sessions(top).tolist(), top.to_pylist(), strict=True)
+            for count, k, row in zip(many, sessions(top).tolist(), top.to_pylist(), strict=True)
         ]
         parts.append(
             html_table(
-                ("after", "time", "element", "value", "limit", "cause"),
+                ("element", "kind", "times", "after", "at", "value", "limit", "cause"),
                 rows,
-                numeric="...nnw",
-                caption=f"{len(rows)} of {check.num_rows:,} rows, largest excess first",
+                numeric="..n..nnw",
+                caption=f"The largest violation of {len(rows)} of {n_elements:,} elements; times: quarter-hours of all "
+                f"sessions, {check.num_rows:,} in all",
             )
         )
     else:
@@ -296,7 +317,10 @@ def findings_section(run: DayRun) -> Section:
     """Return what was refused on the way: withdrawn offer lines, blocked double selections and other coded findings."""
     withdrawn, blocked = (int(total(run.tables["sessions"], name)) for name in ("withdrawn_lines", "blocked_pods"))
     tiles = tile(
-        "Withdrawn offer lines", f"{withdrawn:,}", "", "lines that offered PODs held by the other operator"
+        "Withdrawn offer lines",
+        f"{withdrawn:,}",
+        "",
+        "lines withdrawn or cut, since they still counted PODs that are held",
     ) + tile(
         "Blocked double selection",
         f"{blocked:,}",

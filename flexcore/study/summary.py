@@ -115,7 +115,9 @@ def _sessions(run: DayRun) -> "Table":
     table.add_column("", footer="all", no_wrap=True)
     for title, key, digits in columns:
         total = math.fsum(float(row[key] or 0) for row in happened.rows)
-        table.add_column(title, justify="right", no_wrap=True, footer=number(total, digits))
+        # lines are taken for the rest of the day too, so theirs is no sum of different things
+        footer = "" if key == "n_lines_selected" else number(total, digits)
+        table.add_column(title, justify="right", no_wrap=True, footer=footer)
     table.add_column("steps by\nord/tree/LP", justify="right", no_wrap=True)
     for label, operator, row in zip(happened.label, happened.operator, happened.rows, strict=True):
         cells = [number(row[key], digits) for _, key, digits in columns]

@@ -342,15 +342,22 @@ def test_facts_are_grouped_and_joined():
         "": {"PODs": "11,543"},
         "violated": {"lines": "66 of 10,319", "nodes low": "8 of 10,453"},
     }
-    table = pa.table({"name": ["data", "growth: pv_kw"], "value": ["a source", "1.5"]})
-    assert fact_groups(table) == {"": {}, "growth": {"pv kw": "1.5"}}
+    table = pa.table({"name": ["data", "growth: pv_kw"], "value": ["a source", "23740.2"]})
+    assert fact_groups(table) == {"": {}, "growth": {"pv kw": "23,740.2"}}
 
 
 def test_needs_and_violations_are_the_largest(run, page):
     text = page.text["grid"]
     needs = sorted(column(run, "needs", "need_kw"), reverse=True)
     assert f"{needs[0]:,.1f}" in text
-    assert "20 of 60 rows" in text
+    worst = {}
+    for row in run.tables["needs"].to_pylist():
+        worst.setdefault((row["element"], row["element_id"]), []).append(row["need_kw"])
+    assert len(worst) <= 20
+    assert f"of {len(worst)} of {len(worst)} elements" in text
+    shown = re.findall(r"(node|branch) (\d+) LFP_\d \d\d:\d\d (?:up|down) ([\d.,]+)", " ".join(text.split()))
+    expected = sorted(worst.items(), key=lambda item: -max(item[1]))
+    assert shown == [(kind, str(len(kw)), f"{max(kw):,.1f}") for (kind, _), kw in expected]
     assert "forecast error 2, unserved need 1" in text
 
 
@@ -441,4 +448,5 @@ def test_numbers_are_written_for_people():
     assert number(None) == "n/a"
     assert percent(1, 0) == "n/a"
     assert "width:50.00%" in value_bars([("a", 2.0, "2", ""), ("b", -1.0, "-1", "")])
+    assert "width:50.00%" in value_bars([("a", 0.5, "50 %", "")], full=1.0)
     assert "width:0.00%" in value_bars([("a", float("nan"), "n/a", "")])
