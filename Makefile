@@ -41,7 +41,11 @@ lint: $(VENV)/.lint  ## check style, types, spelling, the import contract and th
 	$(BIN)/typos
 	$(BIN)/python -m tests.lint_rules
 
-bench: $(VENV)/.test  ## time the power flow beside pandapower and power-grid-model in one run
+$(VENV)/.bench: pyproject.toml $(VENV)/bin/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[city,report,test,bench]'
+	@touch $@ $(VENV)/.test $(VENV)/.run
+
+bench: $(VENV)/.bench  ## time the power flow beside pandapower and power-grid-model in one run
 	$(BIN)/python -m benchmarks.power_flow
 
 docs: $(VENV)/.test  ## write the generated reference pages and run every code block of the documentation

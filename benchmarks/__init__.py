@@ -1,0 +1,1 @@
+"""Timed comparisons of flexcore with its peers: `make bench`."""

@@ -44,7 +44,7 @@ class OfferBook:
         Unix seconds; decides ties between equal prices.
     indptr : ndarray of int64, shape (n_lines + 1,)
     pods : ndarray of int32, shape (n_members,)
-        The PODs of line i are `pods[indptr[i]:indptr[i + 1]]`, ascending. A POD stands in at most one line a direction.
+        The PODs of line i are `pods[indptr[i]:indptr[i + 1]]`, in the order that decides ties. A POD stands in at most one line a direction.
     quantity_w : ndarray of int64, shape (n_lines, n_steps)
         Power offered. [W]
     """
@@ -132,6 +132,7 @@ def offer_book(
     indptr: npt.ArrayLike,
     pods: npt.ArrayLike,
     n_pods: int,
+    pod_rank: npt.ArrayLike | None = None,
     quantity_w: npt.ArrayLike | None = None,
     n_steps: int | None = None,
 ) -> OfferBook:
@@ -141,6 +142,9 @@ def offer_book(
     ----------
     n_pods : int
         Number of PODs, to check the positions in `pods`.
+    pod_rank : array_like of int, shape (n_pods,), optional
+        Order of PODs within a line, which decides ties of the split; by position unless given. The rank of the POD codes
+        makes results independent of the order in which PODs are handed over.
     quantity_w : array_like of int, shape (n_lines, n_steps), optional
         Zero by default; `n_steps` must be given then.
     n_steps : int, optional
@@ -199,7 +203,8 @@ def offer_book(
         hint = "a POD can be offered by one line per direction"
         found.add("FX-O106", f"{same.size} lines share PODs", rows=same, ids=ids[same], hint=hint)
     found.raise_errors(OfferError)
-    order = np.lexsort((members, of_member))
+    place = members if pod_rank is None else as_int(pod_rank, "pod_rank", shape=(n_pods,))[members]
+    order = np.lexsort((place, of_member))
     return OfferBook(
         side,
         ids,

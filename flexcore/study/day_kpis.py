@@ -239,8 +239,9 @@ def _profit(city: City, plan: Plan, delivery: Delivery) -> Int64s:
     half = (lines.unit >= plan.day.n_hours // 2).astype(np.int64)
     np.add.at(profit, (city.aggregates.bsp[lines.aggregate], half), lines.net_ueur)
     way = lines.direction[shares.line]
-    cost = np.where(way == UP, pods.cost_up_ueur_per_mwh[shares.pod], pods.cost_down_ueur_per_mwh[shares.pod])
+    pod = np.argsort(pods.code, kind="stable")[shares.pod]
+    cost = np.where(way == UP, pods.cost_up_ueur_per_mwh[pod], pods.cost_down_ueur_per_mwh[pod])
     spent = amount_ueur(np.maximum(shares.delivered_wqh, 0), cost)
-    np.subtract.at(profit, (pods.bsp[shares.pod], half[shares.line]), spent)
+    np.subtract.at(profit, (pods.bsp[pod], half[shares.line]), spent)
     active = np.isin(np.arange(city.bsps.id.size), city.aggregates.bsp)
     return profit[active]

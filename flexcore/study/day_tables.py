@@ -389,7 +389,7 @@ def _paid(city: City, plan: Plan, delivery: Delivery) -> dict[str, Table]:
             {
                 "operator": _SIDE[lines.operator[of_line]],
                 "aggregate": city.aggregates.id[lines.aggregate[of_line]],
-                "pod_code": city.pods.code[shares.pod],
+                "pod_code": np.sort(city.pods.code)[shares.pod],
                 "direction": _WAY[lines.direction[of_line]],
                 "hour": lines.unit[of_line],
                 "delivered_wqh": shares.delivered_wqh,

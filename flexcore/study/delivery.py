@@ -16,7 +16,8 @@ from flexcore.metering.readings import simulate_readings
 from flexcore.settlement.remuneration import settle
 from flexcore.settlement.result import SettlementResult
 from flexcore.settlement.terms import SettlementTerms
-from flexcore.study.city import PV, City
+from flexcore.study.city import City
+from flexcore.study.participants import PV
 from flexcore.study.planning import Plan
 from flexcore.units import DOWN, GLOBAL, LOCAL, UP, eur_per_mwh
 
@@ -41,7 +42,7 @@ class Delivery:
     Attributes
     ----------
     pods : ndarray of int32, shape (n_pods,)
-        Positions of the PODs with at least one order.
+        Positions of the PODs with at least one order, in the order of POD codes.
     metered_w, baseline_w : ndarray, shape (n_pods, n_steps)
         Readings and baselines of those PODs. [W]
     method : ndarray of str, shape (n_pods,)
@@ -139,14 +140,16 @@ def deliver(plan: Plan, *, terms: SettlementTerms | None = None, n_threads: int 
     """
     city, day, orders = plan.city, plan.day, plan.awards_w
     ordered = (orders != 0).any(axis=(0, 1, 3))
+    rank = city.pod_rank
     pods = np.flatnonzero(ordered).astype(np.int32)
+    pods = pods[np.argsort(rank[pods])]
     activation = (orders[:, UP, pods] - orders[:, DOWN, pods]).sum(axis=0)
     conduct = city.conduct(day)
     metered = simulate_readings(
         city.realised(day).load_w[pods],
         activation.astype(np.int32),
         seed=city.seed,
-        pod_key=pods.astype(np.int64),
+        pod_key=rank[pods],
         first_qh=day.first_qh,
         response=conduct.response_pm[pods] / 1000.0,
         rebound_share=conduct.rebound_pm[pods] / 1000.0,
@@ -167,7 +170,7 @@ def deliver(plan: Plan, *, terms: SettlementTerms | None = None, n_threads: int 
         aggregate=own,
         operator=operator,
         price_ueur_per_mwh=_prices(city, operator, direction, of_pod),
-        pod=of_pod,
+        pod=rank[of_pod],
         unit_of_step=day.hour_of_step,
         missing="zero",
         n_threads=n_threads,

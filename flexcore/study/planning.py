@@ -153,6 +153,7 @@ def _book(lines: OfferLines, operator: int, city: City, day: MarketDay) -> Offer
         indptr=indptr,
         pods=pods,
         n_pods=city.n_pods,
+        pod_rank=city.pod_rank,
         n_steps=day.n_steps,
     )
 

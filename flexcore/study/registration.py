@@ -188,6 +188,7 @@ def tables(registration: Registration, city: City) -> dict[str, Any]:
     units, quals, products = register.units, register.qualifications, register.products
     aggregates = register.aggregates
     bsp_ids = register.parties.party_id
+    by_code = np.argsort(register.pods.pod_code[units.pod], kind="stable")
     enrolled_up, enrolled_down = register.enrolled_w()
     market = np.array(["local", "global"])
     derived = np.where(quals.derived_from >= 0, aggregates.agg_id[quals.aggregate[quals.derived_from]], "")
@@ -195,13 +196,13 @@ def tables(registration: Registration, city: City) -> dict[str, Any]:
     return {
         "static_light": pa.table(
             {
-                "pod_code": register.pods.pod_code[units.pod],
-                "bsp": bsp_ids[units.bsp],
-                "up_declared_w": units.up_w,
-                "up_validated_w": units.validated_up_w,
-                "down_declared_w": units.down_w,
-                "down_validated_w": units.validated_down_w,
-                "state": np.array(STL.states)[units.light_state],
+                "pod_code": register.pods.pod_code[units.pod[by_code]],
+                "bsp": bsp_ids[units.bsp[by_code]],
+                "up_declared_w": units.up_w[by_code],
+                "up_validated_w": units.validated_up_w[by_code],
+                "down_declared_w": units.down_w[by_code],
+                "down_validated_w": units.validated_down_w[by_code],
+                "state": np.array(STL.states)[units.light_state[by_code]],
             }
         ),
         "aggregates": pa.table(

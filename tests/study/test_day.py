@@ -1,0 +1,172 @@
+"""A whole day on a small network: every phase has work, rules hold, and nothing but the input decides the result."""
+
+import dataclasses
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from flexcore import MarketDay, cities, run_day
+from flexcore.errors import OptionError
+from flexcore.market.traffic_light import RED
+from flexcore.study.day import PHASES
+from flexcore.study.day_run import DAY_TABLES
+from flexcore.study.planning import plan_day
+from flexcore.study.registration import register_city
+from flexcore.units import GLOBAL, LOCAL
+
+SEEDS = (0, 1)
+
+
+@pytest.fixture(scope="module")
+def city():
+    return cities.tiny()
+
+
+@pytest.fixture(scope="module")
+def run(city):
+    return run_day(city)
+
+
+def planned(city, day):
+    registration = register_city(city, day)
+    return plan_day(city, day, registration.register, registration.ready_w, n_threads=1, progress=lambda _: None)
+
+
+@dataclasses.dataclass(frozen=True)
+class PermutedDays:
+    """The same days, with the rows of PODs in another order."""
+
+    days: object
+    order: np.ndarray
+
+    def realised(self, day):
+        found = self.days.realised(day)
+        return dataclasses.replace(found, load_w=np.ascontiguousarray(found.load_w[self.order]))
+
+    def available(self, day):
+        found = self.days.available(day)
+        return dataclasses.replace(found, up_w=found.up_w[self.order], down_w=found.down_w[self.order])
+
+    def forecast(self, day, session):
+        return self.days.forecast(day, session)
+
+    def history_w(self, day, n_days, pods):
+        rows = self.order if pods is None else self.order[np.asarray(pods)]
+        sorted_rows, back = np.unique(rows, return_inverse=True)
+        return self.days.history_w(day, n_days, sorted_rows)[back]
+
+    def global_needs(self, day, session):
+        return self.days.global_needs(day, session)
+
+    def conduct(self, day):
+        found = self.days.conduct(day)
+        return dataclasses.replace(
+            found, response_pm=found.response_pm[self.order], rebound_pm=found.rebound_pm[self.order]
+        )
+
+
+def permuted(city, order):
+    columns = {name: getattr(city.pods, name)[order] for name in city.pods.__dataclass_fields__}
+    lines = {
+        name: dataclasses.replace(getattr(city, name), line_of_pod=getattr(city, name).line_of_pod[:, order])
+        for name in ("local_lines", "global_lines")
+    }
+    return dataclasses.replace(
+        city, pods=dataclasses.replace(city.pods, **columns), days=PermutedDays(city.days, order), **lines
+    )
+
+
+def test_tables_are_those_that_are_documented(run):
+    assert {name: tuple(table.column_names) for name, table in run.tables.items()} == {
+        name: columns for name, (_, columns) in DAY_TABLES.items()
+    }
+
+
+def test_running_twice_or_on_two_threads_changes_no_bit(city, run):
+    assert run_day(city).digest == run.digest
+    assert run_day(city, n_threads=2).digest == run.digest
+
+
+def test_another_seed_is_another_day(run):
+    assert run_day(cities.tiny(seed=1)).digest != run.digest
+
+
+def test_permuting_pods_changes_nothing(city, run):
+    order = np.random.default_rng(3).permutation(city.n_pods)
+    again = run_day(permuted(city, order))
+    for name, table in run.tables.items():
+        # text, because a NaN does not equal itself
+        assert str(again.tables[name].to_pydict()) == str(table.to_pydict()), name
+
+
+@pytest.mark.rule("MUT-01")
+@pytest.mark.rule("MSD-03")
+@pytest.mark.parametrize("date", ["2026-03-24", "2026-03-29", "2026-10-25"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_no_pod_is_held_by_both_operators_and_red_is_never_selected(seed, date):
+    city, day = cities.tiny(seed=seed), MarketDay(date)
+    plan = planned(city, day)
+    assert not (plan.awards_w[LOCAL].any(axis=0) & plan.awards_w[GLOBAL].any(axis=0)).any()
+    assert not (plan.slots.held(LOCAL) & plan.slots.held(GLOBAL)).any()
+    # whatever is awarded is available, and no POD is moved both ways in one quarter-hour
+    assert (plan.awards_w <= plan.power_w).all()
+    assert not (plan.awards_w[:, 0] & plan.awards_w[:, 1]).any()
+    lights = [record.light for record in plan.records if record.light is not None]
+    selections = [record for record in plan.records if record.selection is not None]
+    assert len(lights) == len(selections) == 6
+    assert plan.awards_w[GLOBAL].any()
+    for light, record in zip(lights, selections, strict=True):
+        taken = np.zeros((2, light.n_perimeters, day.n_steps), np.int64)
+        np.add.at(taken, (record.book.direction, record.book.perimeter), record.accepted_w)
+        assert (taken <= light.capability_of_steps()).all()
+        red = np.repeat(light.colour == RED, 4, axis=-1)
+        assert not taken[red].any()
+
+
+def test_money_of_pods_sums_to_aggregates_and_bsps(run):
+    pods, lines = run.tables["settlement_pods"], run.tables["settlement_lines"]
+    keys = ("operator", "aggregate", "direction", "hour")
+
+    def sums(table):
+        total = Counter()
+        for row in table.to_pylist():
+            total[tuple(row[key] for key in keys)] += row["net_ueur"]
+        return total
+
+    assert lines.num_rows > 0
+    assert sums(pods) == sums(lines)
+    by_bsp = Counter()
+    for row in lines.to_pylist():
+        by_bsp[row["bsp"], row["operator"]] += row["net_ueur"]
+    assert by_bsp == {(row["bsp"], row["operator"]): row["net_ueur"] for row in run.tables["statements"].to_pylist()}
+
+
+@pytest.mark.rule("FOR-01")
+def test_forecasts_get_better_from_session_to_session(city):
+    day = MarketDay(city.default_day)
+    truth = city.realised(day).p_kw
+    error = [np.abs(city.forecast(day, k).p_kw - truth).mean() for k in range(1, 7)]
+    assert error == sorted(error, reverse=True)
+    assert error[-1] > 0
+
+
+def test_files_hold_the_run(run, tmp_path):
+    from flexcore.study.report import read_run
+
+    files = run.write(tmp_path)
+    assert {path.stem for path in files} == {*DAY_TABLES, "run"}
+    again = read_run(tmp_path)
+    assert again.digest == run.digest
+
+
+def test_progress_is_called_as_often_as_announced(city):
+    said = []
+    run_day(city, progress=said.append)
+    assert len(said) == PHASES
+
+
+def test_unknown_schemes_are_refused(city):
+    with pytest.raises(OptionError) as refused:
+        run_day(city, scheme="magic")
+    assert refused.value.codes == ("FX-E002",)
