@@ -55,7 +55,6 @@ CODES: dict[str, str] = {
     "FX-O105": "two offer lines of one aggregate cover the same node group in the same direction",
     "FX-O106": "a POD stands in two offer lines of one direction",
     "FX-O107": "an award exceeds the power of its line's PODs",
-    "FX-O108": "an offer line points to a POD, node or perimeter that does not exist",
     "FX-O109": "the PODs of the offer lines are not a valid list of lists",
     "FX-M101": "a POD is held by the other operator",
     "FX-M102": "a POD is already held by the same operator",

@@ -21,7 +21,7 @@ Unit = Literal["hour", "quarter"]
 #: Why a line was taken or not, per market time unit.
 NOT_OFFERED, ACCEPTED, PARTLY, NOT_NEEDED, OTHER_DIRECTION, ABOVE_CAP, RED_LIGHT, CAPABILITY, NO_PERIMETER = range(9)
 REASON_NAMES = (
-    "nothing offered",
+    "nothing offered through the whole unit",
     "accepted",
     "accepted in part: need met",
     "need met by cheaper offers",

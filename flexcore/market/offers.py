@@ -44,7 +44,8 @@ class OfferBook:
         Unix seconds; decides ties between equal prices.
     indptr : ndarray of int64, shape (n_lines + 1,)
     pods : ndarray of int32, shape (n_members,)
-        The PODs of line i are `pods[indptr[i]:indptr[i + 1]]`, in the order that decides ties. A POD stands in at most one line a direction.
+        The PODs of line i are `pods[indptr[i]:indptr[i + 1]]`, in the order that decides ties. A POD stands in at most one
+        line a direction.
     quantity_w : ndarray of int64, shape (n_lines, n_steps)
         Power offered. [W]
     """
@@ -143,8 +144,8 @@ def offer_book(
     n_pods : int
         Number of PODs, to check the positions in `pods`.
     pod_rank : array_like of int, shape (n_pods,), optional
-        Order of PODs within a line, which decides ties of the split; by position unless given. The rank of the POD codes
-        makes results independent of the order in which PODs are handed over.
+        Order of PODs within a line, which decides ties of the split; by position unless given. The rank of the POD
+        codes makes results independent of the order in which PODs are handed over.
     quantity_w : array_like of int, shape (n_lines, n_steps), optional
         Zero by default; `n_steps` must be given then.
     n_steps : int, optional

@@ -72,4 +72,4 @@ def run_day(
     say("key figures")
     tables = day_tables(city, registration, plan, delivery, n_threads=n_threads)
     done("key figures")
-    return DayRun(f"{city.name} ({city.code})", day, city.seed, scheme, tables, seconds)
+    return DayRun(city.name, day, city.seed, scheme, tables, seconds)

@@ -219,6 +219,7 @@ class DayRun:
         return {
             "city": self.city,
             "day": str(self.day.date),
+            "tz": self.day.tz,
             "seed": self.seed,
             "scheme": self.scheme,
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},

@@ -8,6 +8,9 @@ from flexcore.study.participants import Aggregates, Int32s, Int64s, OfferLines, 
 from flexcore.units import DOWN, LOCAL, UP
 
 _CENT = 10_000  # micro-EUR
+#: What BSPs add to the cost of their PODs: a part of it, drawn for each BSP between these, and a least margin per MWh.
+MARKUP = (0.3, 0.7)
+LEAST_MARGIN_UEUR = 10_000_000
 
 
 def offer_lines(
@@ -16,8 +19,8 @@ def offer_lines(
     """Return the lines of one market side.
 
     A local line stands for the PODs of one aggregate at one node, a global one for those of one aggregate in one
-    dtl_perimeter (MSD-02). Its price is the mean of its PODs' costs weighted by declared power, rounded to cents: a BSP
-    that quotes it covers its cost if the whole line is called.
+    dtl_perimeter (MSD-02). Its price is the mean of its PODs' costs weighted by declared power, plus the BSP's markup
+    for non-delivery, penalties and profit, in whole cents.
 
     Parameters
     ----------
@@ -28,7 +31,7 @@ def offer_lines(
     operator : int
         `units.LOCAL` or `units.GLOBAL`.
     seed : int
-        Order of submission, for ties.
+        Markups, and the order of submission, for ties.
     """
     member = pods.local_aggregate if operator == LOCAL else pods.global_aggregate
     perimeter = perimeter_of_node[pods.node]
@@ -55,6 +58,8 @@ def offer_lines(
         )
         n_lines += lines.size
     aggregate, where, way, price = (np.concatenate(column) for column in zip(*columns, strict=True))
+    markup = MARKUP[0] + (MARKUP[1] - MARKUP[0]) * draws.uniform(seed, "markup", aggregates.bsp[aggregate])
+    price += np.rint((np.abs(price) * markup + LEAST_MARGIN_UEUR) / _CENT).astype(np.int64) * _CENT
     order = np.argsort(draws.uniform(seed, "submission", aggregate, where, way), kind="stable")
     submitted = np.empty(n_lines, np.int64)
     submitted[order] = np.arange(n_lines)

@@ -218,9 +218,9 @@ def _offers(plan: Plan, session: Session) -> tuple[Restatement, LinePower, int]:
     plan.awards_w[operator, :, :, session.plan] = 0
     up_w, down_w = plan.power_w[operator]
     power = line_power(plan.books[operator], plan.slots, up_w, down_w, steps=session.plan, n_threads=plan.n_threads)
-    # BSPs restate an hour before the gate, in the order of their lines
+    # BSPs restate in the hour before the gate, always in the same order
     book = plan.books[operator]
-    times = session.gate - 3600 + book.submitted_at % 3600
+    times = session.gate - 3600 + book.submitted_at * 3600 // max(book.n_lines, 1)
     submitted = submit(book, power, careless=plan.city.bsps.careless, submitted_at=times)
     restated = restate(submitted, power, gate=session.gate, steps=session.plan)
     blocked = plan.slots.unavailable(operator)[:, session.plan] & (
