@@ -44,8 +44,8 @@ class OfferBook:
         Unix seconds; decides ties between equal prices.
     indptr : ndarray of int64, shape (n_lines + 1,)
     pods : ndarray of int32, shape (n_members,)
-        The PODs of line i are `pods[indptr[i]:indptr[i + 1]]`, in the order that decides ties. A POD stands in at most one
-        line a direction.
+        The PODs of line i are `pods[indptr[i]:indptr[i + 1]]`, in the order that decides ties. A POD stands in at
+        most one line a direction.
     quantity_w : ndarray of int64, shape (n_lines, n_steps)
         Power offered. [W]
     """

@@ -81,7 +81,8 @@ class Rows:
             scale = np.where(self.reach > 0, 1000.0 / self.reach, 0.0)
         up = np.where(self.w_lower > 0, self.w_lower, 0.0) * scale
         down = np.where(self.w_upper < 0, -self.w_upper, 0.0) * scale
-        return tuple(np.ceil(np.minimum(x, 1e15) - 1e-3).astype(np.int64) for x in (up, down))  # type: ignore[return-value]
+        first, second = (np.ceil(np.minimum(x, 1e15) - 1e-3).astype(np.int64) for x in (up, down))
+        return first, second
 
 
 @dataclass(frozen=True, slots=True)

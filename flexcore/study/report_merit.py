@@ -86,7 +86,7 @@ def _merit_variant(run: DayRun, operator: int, session: int, direction: int, ste
         )
     ]
 
-    def bars(name: str, where: Floats, low: Floats, width: Floats, colour: str) -> dict[str, Any]:
+    def bars(name: str, where: Any, low: Floats, width: Floats, colour: str) -> dict[str, Any]:
         rows = np.flatnonzero(where)
         return {
             "type": "bar",

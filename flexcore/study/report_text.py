@@ -184,14 +184,14 @@ def city_section(run: DayRun) -> Section:
     if equal.num_rows:
         granted = numbers(equal, "granted") == 1
         position, names = codes(equal, "configuration")
-        rows = [
+        by_kind = [
             (names[k], f"{int((granted & (position == k)).sum()):,}", f"{int((~granted & (position == k)).sum()):,}")
             for k in sorted(range(len(names)), key=lambda k: names[k])
         ]
         right.append(
             html_table(
                 ("configuration (Table 8)", "granted", "refused"),
-                rows,
+                by_kind,
                 numeric=".nn",
                 caption="Table of Equivalences: pairs of one local and one global aggregate of a BSP",
                 foot=("all", f"{int(granted.sum()):,}", f"{int((~granted).sum()):,}"),
@@ -285,7 +285,7 @@ def grid_section(run: DayRun) -> Section:
         parts.append(f"<p>By cause: {esc(', '.join(f'{cause} {many:,}' for cause, many in causes.items()))}.</p>")
         worst, many, n_elements = _worst_of_each(check, np.abs(numbers(check, "value") - numbers(check, "limit")))
         top = check.take(worst)
-        rows = [
+        violations = [
             (
                 row["element_id"],
                 row["element"],
@@ -301,9 +301,9 @@ def grid_section(run: DayRun) -> Section:
         parts.append(
             html_table(
                 ("element", "kind", "times", "after", "at", "value", "limit", "cause"),
-                rows,
+                violations,
                 numeric="..n..nnw",
-                caption=f"The largest violation of {len(rows)} of {n_elements:,} elements; times: quarter-hours of all "
+                caption=f"The largest violation of {len(violations)} of {n_elements:,} elements; times: quarter-hours of all "
                 f"sessions, {check.num_rows:,} in all",
             )
         )
