@@ -58,7 +58,7 @@ def offer_lines(
         )
         n_lines += lines.size
     aggregate, where, way, price = (np.concatenate(column) for column in zip(*columns, strict=True))
-    markup = MARKUP[0] + (MARKUP[1] - MARKUP[0]) * draws.uniform(seed, "markup", aggregates.bsp[aggregate])
+    markup = markups(seed, aggregates.bsp[aggregate])
     price += np.rint((np.abs(price) * markup + LEAST_MARGIN_UEUR) / _CENT).astype(np.int64) * _CENT
     order = np.argsort(draws.uniform(seed, "submission", aggregate, where, way), kind="stable")
     submitted = np.empty(n_lines, np.int64)
@@ -76,6 +76,11 @@ def offer_lines(
         submitted=submitted,
         line_of_pod=line_of_pod,
     )
+
+
+def markups(seed: int, bsp: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return the part of its cost that each BSP adds to its prices."""
+    return MARKUP[0] + (MARKUP[1] - MARKUP[0]) * draws.uniform(seed, "markup", np.asarray(bsp))
 
 
 def _mean_price(line: npt.NDArray[np.int64], n_lines: int, weight_w: Int64s, cost: Int64s) -> Int64s:

@@ -303,8 +303,8 @@ def grid_section(run: DayRun) -> Section:
                 ("element", "kind", "times", "after", "at", "value", "limit", "cause"),
                 violations,
                 numeric="..n..nnw",
-                caption=f"The largest violation of {len(violations)} of {n_elements:,} elements; times: quarter-hours of all "
-                f"sessions, {check.num_rows:,} in all",
+                caption=f"The largest violation of {len(violations)} of {n_elements:,} elements; times: quarter-hours "
+                f"of all sessions, {check.num_rows:,} in all",
             )
         )
     else:

@@ -70,3 +70,9 @@ def mean_price(weights, costs):
     """Weighted mean in micro-EUR/MWh, rounded to whole cents."""
     cents = sum(int(w) * (int(c) // 10_000) for w, c in zip(weights, costs, strict=True)) / sum(int(w) for w in weights)
     return round(cents) * 10_000
+
+
+def offered_price(weights, costs, markup):
+    """Mean cost plus the BSP's part of it plus 10 EUR/MWh, rounded to whole cents."""
+    mean = mean_price(weights, costs)
+    return mean + round((abs(mean) * markup + 10_000_000) / 10_000) * 10_000

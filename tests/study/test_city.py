@@ -5,6 +5,7 @@ import pytest
 
 from flexcore import MarketDay, cities
 from flexcore.study.days import AREA_SIGMA, NODE_SIGMA, SESSION_SCALE, SMALL_KW, node_sums
+from flexcore.study.offering import MARKUP, markups
 from flexcore.units import DOWN, GLOBAL, LOCAL, UP
 from tests.reference import study_places as reference
 
@@ -118,7 +119,10 @@ def test_a_line_offers_the_pods_of_one_aggregate_and_node_group(large):
             assert (large.places.perimeter_of_node[pods.node[missing]] < 0).all() or operator == LOCAL
             for number in np.unique(line[offered])[::97]:
                 inside = line == number
-                assert lines.price_ueur_per_mwh[number] == reference.mean_price(declared[inside], cost[inside])
+                markup = float(markups(large.seed, lines.bsp[number]))
+                assert MARKUP[0] <= markup <= MARKUP[1]
+                expected = reference.offered_price(declared[inside], cost[inside], markup)
+                assert lines.price_ueur_per_mwh[number] == expected
 
 
 def test_prices_go_both_ways(large):
