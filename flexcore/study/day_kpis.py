@@ -53,8 +53,8 @@ def day_kpis(city: City, registration: Registration, plan: Plan, delivery: Deliv
     ]
 
 
-def _deliverable(city: City, registration: Registration, plan: Plan) -> tuple[int, int, int, int]:
-    """Sum what global aggregates could move, in wqh: declared, validated, after local sessions, after the light."""
+def _deliverable(city: City, registration: Registration, plan: Plan) -> tuple[int, int, int, int, int]:
+    """Sum what global aggregates could move in wqh: declared, validated, after local sessions, in units, after light."""
     pods, day = city.pods, plan.day
     available = city.available(day)
     units = registration.register.units
@@ -70,7 +70,7 @@ def _deliverable(city: City, registration: Registration, plan: Plan) -> tuple[in
     ready = qualified[aggregate]
     label = city.places.perimeter_of_node[pods.node]
     n_perimeters = city.places.perimeter_ids.size
-    totals = np.zeros(4, np.int64)
+    totals = np.zeros(5, np.int64)
     sides = ((UP, pods.declared_up_w, available.up_w), (DOWN, pods.declared_down_w, available.down_w))
     for way, declared, movable in sides:
         for place, power in enumerate((declared, validated[way])):
@@ -83,7 +83,9 @@ def _deliverable(city: City, registration: Registration, plan: Plan) -> tuple[in
             if record.light is not None:
                 firm = record.session.firm
                 safe = record.light.capability_of_steps()[way][:, firm]
-                totals[3] += np.minimum(safe, per_perimeter[:, firm]).sum()
+                lasting = day.from_mtu(day.to_mtu(per_perimeter, "min", record.light.mtu), record.light.mtu)[:, firm]
+                totals[3] += lasting.sum()
+                totals[4] += np.minimum(safe, lasting).sum()
     return tuple(int(total) for total in totals)  # type: ignore[return-value]
 
 

@@ -67,29 +67,29 @@ def prequalification(tests_done: int, tests_without: int, n_qualified: int) -> l
     ]
 
 
-def local_impact(declared: int, validated: int, after_local: int, after_light: int) -> list[KpiRow]:
+def local_impact(declared: int, validated: int, after_local: int, in_units: int, after_light: int) -> list[KpiRow]:
     """Impact of local constraints: the part of the movable energy that the TSO can still get, cause by cause.
 
     Parameters
     ----------
-    declared, validated, after_local, after_light : int
+    declared, validated, after_local, in_units, after_light : int
         Energy that global aggregates could move over the day, both directions: as declared and physically movable in
-        the step, after the static traffic light, after local sessions have taken their PODs, and what the dynamic
-        traffic lights let through. [wqh]
+        the step, after the static traffic light, after local sessions have taken their PODs, what lasts through each
+        market time unit, and what the dynamic traffic lights let through of that. [wqh]
     """
     key = "local_constraint_impact"
-    mwh = [value / _WQH_PER_MWH for value in (declared, validated, after_local, after_light)]
+    mwh = [value / _WQH_PER_MWH for value in (declared, validated, after_local, in_units, after_light)]
     return [
         KpiRow(key, "", _ratio(after_light, declared), "1", "deliverable over declared and movable energy"),
         KpiRow(key, "static_light", _ratio(validated, declared), "1", "left by the static traffic light"),
         KpiRow(key, "local_sessions", _ratio(after_local, validated), "1", "of that, left by local sessions"),
-        KpiRow(
-            key, "dynamic_light", _ratio(after_light, after_local), "1", "of that, left by the dynamic traffic light"
-        ),
+        KpiRow(key, "market_time_unit", _ratio(in_units, after_local), "1", "of that, lasting through a whole unit"),
+        KpiRow(key, "dynamic_light", _ratio(after_light, in_units), "1", "of that, left by the dynamic traffic light"),
         KpiRow(key, "declared_mwh", mwh[0], "MWh", "declared and physically movable"),
         KpiRow(key, "validated_mwh", mwh[1], "MWh", "after the static traffic light"),
         KpiRow(key, "after_local_mwh", mwh[2], "MWh", "after local sessions"),
-        KpiRow(key, "deliverable_mwh", mwh[3], "MWh", "after the dynamic traffic light"),
+        KpiRow(key, "in_units_mwh", mwh[3], "MWh", "lasting through a market time unit"),
+        KpiRow(key, "deliverable_mwh", mwh[4], "MWh", "after the dynamic traffic light"),
     ]
 
 

@@ -125,8 +125,8 @@ def _merit_variant(run: DayRun, operator: int, session: int, direction: int, ste
         },
         "xaxis": {"title": {"text": "offered power in order of price, kW"}, "rangemode": "tozero", "showgrid": False},
         "yaxis": {"title": {"text": "EUR/MWh"}},
-        "legend": {"y": 1.01},
-        "margin": {"l": 64, "r": 26, "t": 76, "b": 52},
+        "legend": {"y": -0.22, "yanchor": "top"},  # below: a wrapped legend above would cover the title
+        "margin": {"l": 64, "r": 26, "t": 46, "b": 120},
     }
     return Variant(label, data, layout)
 

@@ -19,11 +19,11 @@ def test_saved_tests():
 
 
 def test_impact_is_the_product_of_its_causes():
-    got = values(
-        kpis.local_impact(declared=8_000_000, validated=6_000_000, after_local=5_000_000, after_light=1_000_000)
-    )
+    got = values(kpis.local_impact(8_000_000, 6_000_000, 5_000_000, 4_000_000, 1_000_000))
     assert got[""] == 1 / 8
-    assert math.isclose(got["static_light"] * got["local_sessions"] * got["dynamic_light"], got[""])
+    causes = ("static_light", "local_sessions", "market_time_unit", "dynamic_light")
+    assert math.isclose(math.prod(got[cause] for cause in causes), got[""])
+    assert [got[cause] for cause in causes] == [6 / 8, 5 / 6, 4 / 5, 1 / 4]
     assert got["deliverable_mwh"] == 0.25
 
 
