@@ -54,7 +54,7 @@ def day_kpis(city: City, registration: Registration, plan: Plan, delivery: Deliv
 
 
 def _deliverable(city: City, registration: Registration, plan: Plan) -> tuple[int, int, int, int, int]:
-    """Sum what global aggregates could move in wqh: declared, validated, after local sessions, in units, after light."""
+    """Sum what global aggregates could move, in wqh: declared, validated, after local sessions, in units, published."""
     pods, day = city.pods, plan.day
     available = city.available(day)
     units = registration.register.units
