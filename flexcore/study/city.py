@@ -157,7 +157,7 @@ class GrowthReport:
 
 
 class DaySource(Protocol):
-    """Where a city gets the series of a day; the synthetic city has `flexcore.study.days.SyntheticDays`."""
+    """Where a city gets the series of a day; the synthetic city has `flexcore.study.cities.days.SyntheticDays`."""
 
     def realised(self, day: MarketDay) -> Realised:
         """See `City.realised`."""

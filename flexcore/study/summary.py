@@ -4,7 +4,7 @@ import math
 from typing import TYPE_CHECKING
 
 from flexcore.study.day_run import DayRun
-from flexcore.study.report_columns import (
+from flexcore.study.report.columns import (
     GREEN,
     NO_LIGHT,
     OPERATOR_NAMES,

@@ -11,9 +11,9 @@ import pytest
 from flexcore.errors import MissingExtraError
 from flexcore.study.day_run import DAY_TABLES, DayRun
 from flexcore.study.report import read_run, write_report
-from flexcore.study.report_columns import COLOUR_NAMES, fact_groups, valid_lights
-from flexcore.study.report_page import number, percent, value_bars
-from flexcore.study.report_style import DARK, LIGHT
+from flexcore.study.report.columns import COLOUR_NAMES, fact_groups, valid_lights
+from flexcore.study.report.page import number, percent, value_bars
+from flexcore.study.report.style import DARK, LIGHT
 from tests.study.synthetic_day import HOSTILE, synthetic_run
 
 pytest.importorskip("plotly")

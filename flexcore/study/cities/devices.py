@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.study import draws
+from flexcore.study.cities import draws
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int32]

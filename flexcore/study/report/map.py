@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from flexcore.study.day_run import DayRun
-from flexcore.study.report_columns import COLOUR_NAMES, NO_LIGHT, YELLOW, Lights, codes, numbers, texts, violations
-from flexcore.study.report_page import Figure, Section, esc, none, rounded
+from flexcore.study.report.columns import COLOUR_NAMES, NO_LIGHT, YELLOW, Lights, codes, numbers, texts, violations
+from flexcore.study.report.page import Figure, Section, esc, none, rounded
 
 #: Upper edges of the loading classes; the last class is open.
 LOADING_EDGES = (0.25, 0.5, 0.8, 1.0, 1.2)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import flexcore
 from flexcore.errors import CODES
 from flexcore.study.day_run import DayRun
-from flexcore.study.report_columns import (
+from flexcore.study.report.columns import (
     ATTRIBUTION_FACTS,
     DIRECTION_NAMES,
     GREEN,
@@ -41,8 +41,8 @@ from flexcore.study.report_columns import (
     total,
     violations,
 )
-from flexcore.study.report_delivery import settlement_totals
-from flexcore.study.report_page import (
+from flexcore.study.report.delivery import settlement_totals
+from flexcore.study.report.page import (
     Section,
     esc,
     fact_list,
@@ -363,7 +363,7 @@ def attribution(run: DayRun) -> str:
     for name, value in facts(run.tables["facts"]).items():
         if name.lower() in ATTRIBUTION_FACTS and value:
             return value
-    from flexcore.study.simbench import ATTRIBUTION
+    from flexcore.study.cities.source import ATTRIBUTION
 
     return ATTRIBUTION
 

@@ -8,13 +8,13 @@ import flexcore
 from flexcore.errors import MissingExtraError
 from flexcore.market_day import MarketDay
 from flexcore.study.day_run import DAY_TABLES, DayRun
-from flexcore.study.report_columns import valid_lights
-from flexcore.study.report_delivery import day_section, delivery_section, money_section
-from flexcore.study.report_map import map_section
-from flexcore.study.report_market import lights_section, timeline_section
-from flexcore.study.report_merit import merit_section
-from flexcore.study.report_page import esc, page
-from flexcore.study.report_text import (
+from flexcore.study.report.columns import valid_lights
+from flexcore.study.report.delivery import day_section, delivery_section, money_section
+from flexcore.study.report.map import map_section
+from flexcore.study.report.market import lights_section, timeline_section
+from flexcore.study.report.merit import merit_section
+from flexcore.study.report.page import esc, page
+from flexcore.study.report.text import (
     about_section,
     attribution,
     city_section,

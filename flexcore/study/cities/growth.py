@@ -13,11 +13,11 @@ import numpy.typing as npt
 
 from flexcore.grid.network import Grid
 from flexcore.market_day import MarketDay
-from flexcore.study import draws
-from flexcore.study.calibration import STREET_NUMBERS, STRONGEST, calibrate
-from flexcore.study.devices import EV_EVENING, EV_NIGHT, EV_WORK, Devices, Fleet, Floats
+from flexcore.study.cities import draws
+from flexcore.study.cities.calibration import STREET_NUMBERS, STRONGEST, calibrate
+from flexcore.study.cities.devices import EV_EVENING, EV_NIGHT, EV_WORK, Devices, Fleet, Floats
+from flexcore.study.cities.source import HEAT_PUMP_PROFILES, PV_PROFILES, Source
 from flexcore.study.participants import Bools, Int32s, Int64s, Places
-from flexcore.study.simbench import HEAT_PUMP_PROFILES, PV_PROFILES, Source
 
 _PLANT_KEY = 1_000_000_000  # keys of PODs that only feed in start here
 _MOST_DEVICES = 4  # of one kind at one POD, of the adopted ones

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.study.report_columns import number, percent
-from flexcore.study.report_style import CSS, DARK, LIGHT, SCRIPT
+from flexcore.study.report.columns import number, percent
+from flexcore.study.report.style import CSS, DARK, LIGHT, SCRIPT
 
 
 def esc(value: object) -> str:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.study import draws
-from flexcore.study.calibration import STREET_NUMBERS
-from flexcore.study.devices import Fleet, Floats
-from flexcore.study.growth import Customers
+from flexcore.study.cities import draws
+from flexcore.study.cities.calibration import STREET_NUMBERS
+from flexcore.study.cities.devices import Fleet, Floats
+from flexcore.study.cities.growth import Customers
 from flexcore.study.participants import (
     BATTERY,
     DEMAND,

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from flexcore import MarketDay, cities, power_flow
-from flexcore.study.growth import Growth
+from flexcore.study.cities.growth import Growth
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2, 3])

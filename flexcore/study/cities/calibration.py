@@ -7,10 +7,10 @@ import numpy.typing as npt
 
 from flexcore.grid.power_flow import power_flow
 from flexcore.market_day import MarketDay
-from flexcore.study.days import node_sums
-from flexcore.study.devices import Devices, Fleet, Floats, simulate
+from flexcore.study.cities.days import node_sums
+from flexcore.study.cities.devices import Devices, Fleet, Floats, simulate
+from flexcore.study.cities.source import Source, source_day
 from flexcore.study.participants import Int32s, Places
-from flexcore.study.simbench import Source, source_day
 
 #: Device numbers from here on are public chargers in streets.
 STREET_NUMBERS = 16

@@ -7,7 +7,7 @@ import pytest
 
 from flexcore import cities
 from flexcore.errors import ValidationError
-from flexcore.study import simbench
+from flexcore.study.cities import source as simbench
 
 TINY = "1-LV-rural2--0-sw"
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from flexcore import cities
-from flexcore.study.devices import QUARTERS, _sessions, simulate
-from flexcore.study.simbench import source_day
+from flexcore.study.cities.devices import QUARTERS, _sessions, simulate
+from flexcore.study.cities.source import source_day
 
 DATE = dt.date(2026, 3, 24)
 

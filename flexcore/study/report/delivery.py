@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flexcore.study.day_run import DayRun
-from flexcore.study.report_columns import (
+from flexcore.study.report.columns import (
     DIRECTION_NAMES,
     OPERATOR_NAMES,
     codes,
@@ -22,8 +22,8 @@ from flexcore.study.report_columns import (
     sum_by,
     texts,
 )
-from flexcore.study.report_market import hour_axis
-from flexcore.study.report_page import Figure, Section, Variant, esc, html_table, none, rounded
+from flexcore.study.report.market import hour_axis
+from flexcore.study.report.page import Figure, Section, Variant, esc, html_table, none, rounded
 from flexcore.units import GLOBAL, LOCAL
 
 _PODS = 10  # PODs to choose from

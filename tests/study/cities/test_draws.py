@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flexcore.study import draws
+from flexcore.study.cities import draws
 
 
 @given(st.integers(0, 2**63), st.lists(st.integers(-(2**62), 2**62), min_size=1, max_size=20), st.randoms())

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flexcore.study.day_run import DayRun
-from flexcore.study.report_columns import (
+from flexcore.study.report.columns import (
     DIRECTION_NAMES,
     OPERATOR_NAMES,
     codes,
@@ -17,7 +17,7 @@ from flexcore.study.report_columns import (
     sessions,
     texts,
 )
-from flexcore.study.report_page import Figure, Section, Variant, esc, none, rounded
+from flexcore.study.report.page import Figure, Section, Variant, esc, none, rounded
 from flexcore.units import GLOBAL, LOCAL
 
 _CHOICES = 4  # merit orders to choose from, per operator

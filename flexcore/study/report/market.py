@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from flexcore.study.day_run import DayRun
-from flexcore.study.report_columns import (
+from flexcore.study.report.columns import (
     COLOUR_NAMES,
     DIRECTION_NAMES,
     GREEN,
@@ -20,7 +20,7 @@ from flexcore.study.report_columns import (
     session_rows,
     texts,
 )
-from flexcore.study.report_page import Figure, Section, Variant, esc, html_table, none, rounded
+from flexcore.study.report.page import Figure, Section, Variant, esc, html_table, none, rounded
 from flexcore.units import DOWN, GLOBAL, LOCAL, UP
 
 _LEAST_PERIMETERS, _SHOWN_PERIMETERS = 8, 40  # of the heat map; all of them can be chosen

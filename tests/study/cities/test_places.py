@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from flexcore import Grid, cities
-from flexcore.study.places import first_perimeters, places
+from flexcore.study.cities.places import first_perimeters, places
 from tests.reference import study_places as reference
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.study import draws
+from flexcore.study.cities import draws
 from flexcore.study.participants import Aggregates, Int32s, Int64s, OfferLines, Pods
 from flexcore.units import DOWN, LOCAL, UP
 

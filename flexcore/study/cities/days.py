@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from flexcore.market_day import N_SESSIONS, MarketDay
-from flexcore.study import draws
+from flexcore.study.cities import draws
+from flexcore.study.cities.devices import QUARTERS, Devices, Series, simulate
+from flexcore.study.cities.source import Source, source_day
 from flexcore.study.city import Available, Conduct, Forecast, GlobalNeeds, Realised
-from flexcore.study.devices import QUARTERS, Devices, Series, simulate
 from flexcore.study.participants import Int32s, Int64s
-from flexcore.study.simbench import Source, source_day
 
 #: Error of the day-ahead forecast that a whole feeder shares, as a part of its load.
 AREA_SIGMA = 0.025

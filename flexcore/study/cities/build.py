@@ -1,9 +1,4 @@
-"""Cities to study: real networks and profiles with a seeded population of customers, devices and providers.
-
-`simbench(code)` lays PODs, flexible devices, BSPs, aggregates and offers on a SimBench network. What is measured,
-what is drawn and with which numbers is written in docs/explanation/city.md; `City.growth_report` has the figures of
-one city.
-"""
+"""Builds a city on a SimBench network: source, growth, market, offers, one after the other."""
 
 import datetime as dt
 from dataclasses import replace
@@ -14,17 +9,15 @@ import numpy as np
 from flexcore.grid.network import Grid
 from flexcore.grid.power_flow import power_flow
 from flexcore.market_day import MarketDay
+from flexcore.study.cities.days import SyntheticDays
+from flexcore.study.cities.growth import Customers, Growth, lay_customers
+from flexcore.study.cities.offering import offer_lines
+from flexcore.study.cities.places import first_perimeters, places
+from flexcore.study.cities.portfolio import Participation, market
+from flexcore.study.cities.source import ATTRIBUTION, load_source
 from flexcore.study.city import City, GrowthReport
-from flexcore.study.days import SyntheticDays
-from flexcore.study.growth import Customers, Growth, lay_customers
-from flexcore.study.offering import offer_lines
 from flexcore.study.participants import TECHNOLOGIES, Floats, Places, Pods
-from flexcore.study.places import first_perimeters, places
-from flexcore.study.portfolio import Participation, market
-from flexcore.study.simbench import ATTRIBUTION, load_source
 from flexcore.units import GLOBAL, LOCAL
-
-__all__ = ["DEFAULT_CODE", "DEFAULT_DAY", "Growth", "Participation", "simbench", "tiny"]
 
 #: A real-data urban district: 10,458 buses, 11,542 loads, 135 transformers.
 DEFAULT_CODE = "1-MVLV-urban-all-0-sw"

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from flexcore import MarketDay, cities
-from flexcore.study.days import AREA_SIGMA, NODE_SIGMA, SESSION_SCALE, SMALL_KW, node_sums
-from flexcore.study.offering import MARKUP, markups
+from flexcore.study.cities.days import AREA_SIGMA, NODE_SIGMA, SESSION_SCALE, SMALL_KW, node_sums
+from flexcore.study.cities.offering import MARKUP, markups
 from flexcore.units import DOWN, GLOBAL, LOCAL, UP
 from tests.reference import study_places as reference
 
