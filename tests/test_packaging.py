@@ -1,5 +1,6 @@
 """What a user installs: every module of the tree, no numba at import, one name for every kernel."""
 
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -26,9 +27,14 @@ def test_pyproject_lists_every_package():
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    where = tmp_path_factory.mktemp("wheel")
+    # a copy is built: a build in the tree would leave its folder there and pick up what an older one left
+    where, source = tmp_path_factory.mktemp("wheel"), tmp_path_factory.mktemp("source")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    for name in ("flexcore", "kernels"):
+        shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", where, ROOT],
+        [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", where, source],
         check=True, capture_output=True, cwd=where,
     )  # fmt: skip
     return next(where.glob("*.whl"))
