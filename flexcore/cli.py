@@ -45,6 +45,7 @@ def run(
     from flexcore.study.summary import print_summary
 
     start = time.perf_counter()
+    _make_folder(out)
     columns = (SpinnerColumn(), TextColumn("{task.description:<46}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=_screen, transient=True) as bar:
         task = bar.add_task("city", total=PHASES + 2)
@@ -69,6 +70,18 @@ def run(
     seconds = time.perf_counter() - start
     shown = out / "report.html" if report else out
     Console().print(f"\n{len(files)} files in {out} after {seconds:.1f} s; look at [bold]{shown}[/bold]")
+
+
+def _make_folder(out: Path) -> None:
+    """Make the folder for results before any work is done; a place that cannot be written to ends the command."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / ".flexcore-probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        _screen.print(f"[bold red]cannot write to[/bold red] {out}: {error.strerror}. Hint: choose another --out")
+        raise typer.Exit(2) from None
 
 
 @app.command()

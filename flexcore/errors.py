@@ -130,6 +130,10 @@ class MissingExtraError(FlexcoreError, ImportError):
         super().__init__(f"FX-E001 {package} is not installed. Hint: pip install 'flexcore[{extra}]'")
 
 
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One problem of an input: what, where, how many, and the way out.
@@ -193,8 +197,8 @@ class ValidationError(FlexcoreError, ValueError):
         self.codes = tuple(finding.code for finding in self.findings)
         n_errors = sum(finding.severity == "error" for finding in self.findings)
         tables = ", ".join(sorted({repr(finding.table) for finding in self.findings}))
-        counts = f"{n_errors} errors, {len(self.findings) - n_errors} warnings"
-        head = f"{len(self.findings)} findings ({counts}) in {tables}"
+        counts = f"{_count(n_errors, 'error')}, {_count(len(self.findings) - n_errors, 'warning')}"
+        head = f"{_count(len(self.findings), 'finding')} ({counts}) in {tables}"
         super().__init__("\n".join([head, *(f" {finding}" for finding in self.findings)]))
 
     def __str__(self) -> str:

@@ -45,7 +45,7 @@ def test_errors_survive_the_way_back_from_a_worker():
     error = pickle.loads(pickle.dumps(UnknownIdError(found.items)))
     assert error.codes == ("FX-A009",)
     assert isinstance(error, KeyError)
-    assert str(error).startswith("1 findings")
+    assert str(error).startswith("1 finding (1 error, 0 warnings)")
 
 
 def test_warnings_alone_do_not_raise():

@@ -1,0 +1,56 @@
+"""The command line as a user meets it: results, refusals, exit codes."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import flexcore
+
+TINY = ("--code", "1-LV-rural2--0-sw")
+
+
+def call(*args, **options):
+    return subprocess.run([sys.executable, "-m", "flexcore", *args], capture_output=True, text=True, **options)
+
+
+def test_a_run_writes_tables_and_a_report(tmp_path):
+    done = call("run", *TINY, "--out", str(tmp_path / "day"), "--day", "2026-03-29")
+    assert done.returncode == 0, done.stderr
+    assert "LFP_1" in done.stdout
+    assert "not certified" in done.stdout
+    names = {path.name for path in (tmp_path / "day").iterdir()}
+    assert {"report.html", "run.json", "sessions.parquet", "settlement_lines.parquet"} <= names
+
+
+def test_json_is_all_that_is_printed(tmp_path):
+    done = call("run", *TINY, "--out", str(tmp_path), "--json", "--no-report", "--seed", "2")
+    shown = json.loads(done.stdout)
+    assert shown["seed"] == 2
+    assert len(shown["sessions"]) == 12
+    assert not (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("--day", "2026-02-31"), "FX-T005"),
+        (("--code", "nowhere"), "FX-C001"),
+        (("--code", "1-MV-rural--0-sw"), "FX-G001"),
+        (("--out", "/proc/flexcore"), "cannot write to"),
+        (("--seed", "-1"), "--seed"),
+    ],
+)
+def test_refusals_say_why_and_do_not_exit_with_zero(args, said, tmp_path):
+    done = call("run", *TINY, "--out", str(tmp_path), *args)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_doctor_and_version():
+    facts = json.loads(call("doctor", "--json").stdout)
+    assert facts["flexcore"] == flexcore.__version__
+    assert "92 quarter-hours" in facts["clock change"]
+    assert call("--version").stdout.strip() == flexcore.__version__
