@@ -144,6 +144,9 @@ def find_needs(
     parts: list[tuple[npt.NDArray[Any], ...]] = []
     # a branch overloaded by reactive power alone, with no active power to shift, has both bounds at zero
     stuck = (rows.lower_kw >= rows.upper_kw) & (np.abs(rows.lower_kw) <= tol_kw)
+    node, step = np.nonzero(stuck)
+    # a branch that may carry nothing and carries nothing has them there too
+    stuck[node, step] = forecast.flow.loading[branch_of[node], step] > 1.0
     for direction, short in ((UP, rows.lower_kw), (DOWN, -rows.upper_kw)):
         wanted = short > tol_kw
         if direction == UP:

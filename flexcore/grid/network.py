@@ -138,7 +138,7 @@ class Grid:
         start, end = _find_ends(node["id"], branch, found)
         _check_parameters(node, branch, start, end, found)
         known = (start >= 0) & (end >= 0) & (start != end)
-        v_to = node["v_nom_kv"][end] if end.size else np.zeros(0)
+        v_to = node["v_nom_kv"][end] if node["id"].size else np.ones(end.size)
         ohm_to_pu = np.divide(1e-3, v_to * v_to)
         us_to_pu = v_to * v_to * 1e-3
         own = node["v_nom_kv"] * node["v_nom_kv"] * 1e-3
@@ -250,9 +250,15 @@ def _match(wanted: Keys, keys: Keys, positions: npt.NDArray[np.int64]) -> npt.ND
 
 def _positions(ids: npt.ArrayLike, keys: Keys, positions: npt.NDArray[np.int64], what: str) -> npt.NDArray[np.int64]:
     wanted = np.asarray(ids)
-    if wanted.dtype.kind == "O":
-        wanted = wanted.astype(str) if keys.dtype.kind == "U" else wanted.astype(np.int64)
-    result = _match(wanted, keys, positions)
+    if wanted.dtype.kind != "O":
+        result = _match(wanted, keys, positions)
+    elif keys.dtype.kind == "U":
+        result = _match(wanted.astype(str), keys, positions)
+    else:  # only whole numbers can be keys here: anything else is unknown, not converted
+        whole = np.array([isinstance(key, (int, np.integer)) and abs(int(key)) < 2**63 for key in wanted.ravel()], bool)
+        whole = whole.reshape(wanted.shape)
+        numbers = np.where(whole, wanted, 0).astype(np.int64)
+        result = np.where(whole, _match(numbers, keys, positions), -1)
     if (result < 0).any():
         bad = np.flatnonzero(np.atleast_1d(result) < 0)
         found = Findings(f"{what} ids", result.size)

@@ -204,7 +204,8 @@ def sweep(
 
             for t in range(w):
                 status_out[h, t0 + t] = 0
-                if bad[t] > 0.0:
+                # a flow of minus infinity gives a voltage above zero, and only its sum tells
+                if bad[t] > 0.0 or not np.isfinite(top_p[t] + top_q[t]):
                     status_out[h, t0 + t] = 2
                     for i in range(i0, i1):
                         e = branch[i]

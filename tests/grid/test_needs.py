@@ -98,6 +98,15 @@ def test_reactive_overload_cannot_be_reached():
     assert needs.rows.lower_kw[1, 0] == pytest.approx(needs.rows.upper_kw[1, 0], abs=1e-5)
 
 
+def test_a_branch_that_may_carry_nothing_and_carries_nothing_has_no_need():
+    grid = feeder([-1, 0, 1], s_max=[0, 30.0, 0.0])
+    still, moved = np.zeros((3, 1)), np.array([[0.0], [1.0], [2.0]])
+    assert len(find_needs(grid, still, still)) == 0
+    needs = find_needs(grid, moved, still)
+    assert needs.element_id.tolist() == ["b2"]
+    assert needs.need_kw == pytest.approx([2.0], rel=1e-3)
+
+
 def test_no_need_gives_an_empty_table():
     grid = feeder([-1, 0], s_max=30.0)
     needs = find_needs(grid, [[0.0], [1.0]], [[0.0], [0.0]])

@@ -89,6 +89,11 @@ def test_ids_give_positions():
         assert caught.value.codes == ("FX-G011",)
     with pytest.raises(UnknownIdError, match="99"):
         grid.node_index(np.array([10, 99], object))
+    assert grid.node_index(np.array([10, np.int32(40)], object)).tolist() == [0, 3]
+    for bad in (10.5, "x", None, 2**70):  # never converted to a key
+        with pytest.raises(UnknownIdError) as caught:
+            grid.node_index(np.array([10, bad], object))
+        assert caught.value.findings[0].rows == (1,)
     with pytest.raises(KeyError):
         grid.branch_index(["nobody"])
 
@@ -154,6 +159,12 @@ def test_two_slack_nodes_in_one_tree_are_named():
     assert error.codes == ("FX-G004",)
     assert error.findings[0].ids == (20, 40)
     assert "'t'" in error.findings[0].message
+
+
+def test_branches_without_any_node_are_named():
+    _, branches = two_levels()
+    nodes = {"id": np.zeros(0, np.int64), "v_nom_kv": np.zeros(0), "slack": np.zeros(0, bool)}
+    assert set(codes(nodes, branches).codes) == {"FX-G003", "FX-G005"}
 
 
 def test_islands_and_missing_slack_are_named():

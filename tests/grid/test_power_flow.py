@@ -247,15 +247,15 @@ def test_an_out_that_does_not_fit_is_refused():
         assert caught.value.codes == ("FX-A005",)
 
 
-@pytest.mark.parametrize("method", ["linear", "ac", "dc"])
+@pytest.mark.parametrize(("method", "sweeps"), [("linear", 2), ("linear", 0), ("ac", 2), ("dc", 2)])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("at_root", [False, True])
-def test_power_that_is_not_finite_is_refused_by_row(method, value, at_root):
+def test_power_that_is_not_finite_is_refused_by_row(method, sweeps, value, at_root):
     _, _, grid, p, q = case(4, 30, 2)
     row = int(np.flatnonzero(grid.slack == at_root)[-1])
     p[row, 1] = value
     with pytest.raises(ValidationError) as caught:
-        power_flow(grid, p, q, method=method)
+        power_flow(grid, p, q, method=method, loss_sweeps=sweeps)
     assert caught.value.codes == ("FX-A003",)
     assert caught.value.findings[0].rows == (row,)
     assert "p_kw" in str(caught.value)
