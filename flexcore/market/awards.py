@@ -62,7 +62,7 @@ def split_awards(
         Power that each member can give in the step (`LinePower.member_w`). [W]
     policy : {"fewest_pods", "cheapest", "pro_rata"}
         The fewest PODs that can carry the award (largest first); the cheapest first; or all in proportion to power,
-        rounded by largest remainder. Ties go to the lower POD position.
+        rounded by largest remainder. Ties go to the POD that comes first in the line, see `OfferBook.pods`.
     cost : array_like of int, shape (n_members,), optional
         Cost of each member; required by "cheapest".
     line_id : ndarray, shape (n_lines,), optional
@@ -86,12 +86,12 @@ def split_awards(
     starts = as_int(indptr, "indptr", shape=(n_lines + 1,), lo=0)
     members = as_int(pods, "pods", dtype=np.int32, shape=(int(starts[-1]),), lo=0)
     available = as_int(available_w, "available_w", shape=(members.size, n_steps), lo=0)
-    # the order of members within each line by (cost, POD), as positions from the start of the line
+    # the order of members within each line by cost, as positions from the start of the line; stable
     rank = np.zeros(members.size, np.int64)
     if policy == "cheapest":
         costs = as_int(0 if cost is None else cost, "cost", shape=(members.size,))
         line = np.repeat(np.arange(n_lines), np.diff(starts))
-        rank = np.lexsort((members, costs, line)) - starts[line]
+        rank = np.lexsort((costs, line)) - starts[line]
     power = sum_members(available, np.repeat(np.arange(n_lines, dtype=np.int32), np.diff(starts)), n_lines)
     found = Findings("awards", n_lines)
     bad = np.flatnonzero((accepted > power).any(axis=1))

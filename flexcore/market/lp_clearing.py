@@ -14,18 +14,21 @@ I8A = npt.NDArray[np.int64]
 
 _BRUTE = 12  # fractional columns whose roundings are all tried
 _DUST_W = 1e-3
+# what the price of each later column of the same price is raised by, and the last one at most [micro-EUR/MWh]
+_TIE_STEP, _TIE_MOST = 0.1, 0.9
+_DEAREST = 1e6
 
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """Offers that the LP cannot tell apart, merged: same node, direction and price."""
+    """Offers that the LP cannot tell apart, merged: same node, direction and price, one after the other in ties."""
 
     member: I8A  # offers in the order in which they are filled
     column: I8A  # their column
     position: I8A  # per column: node
     sign: F8A
     cap_w: I8A
-    price: I8A
+    price: F8A  # with less than one micro-EUR/MWh added, so that equal prices go by tie
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +52,27 @@ class _Needs:
 
 
 def _columns(book: Book, offers: I8A, quantity: I8A, price: I8A) -> _Columns:
-    order = np.lexsort((book.tie[offers], price, book.down[offers], book.node[offers]))
+    # runs: offers of one node that follow each other in merit order; a price has several where nodes take turns
+    merit = np.lexsort((book.tie[offers], price, book.down[offers]))
+    node, down, cost = book.node[offers][merit], book.down[offers][merit], price[merit]
+    new_price = np.r_[True, (np.diff(down) != 0) | (np.diff(cost) != 0)]
+    new_run = new_price | np.r_[True, np.diff(node) != 0]
+    run = np.empty(offers.size, np.int64)
+    run[merit] = np.cumsum(new_run) - 1
+    first = np.flatnonzero(new_price[new_run])
+    size = np.diff(np.r_[first, int(new_run.sum())])
+    place = np.arange(int(new_run.sum())) - np.repeat(first, size)
+    later = place * np.repeat(np.minimum(_TIE_STEP, _TIE_MOST / size), size)
+
+    order = np.lexsort((book.tie[offers], run, book.node[offers]))
     member = offers[order]
-    node, down, cost = book.node[member], book.down[member], price[order]
-    new = np.r_[True, (np.diff(node) != 0) | (np.diff(down) != 0) | (np.diff(cost) != 0)]
+    new = np.r_[True, np.diff(run[order]) != 0]
     column = np.cumsum(new) - 1
     cap = np.zeros(int(column[-1]) + 1, np.int64)
     np.add.at(cap, column, quantity[order])
-    sign = np.where(down[new] == 1, -1.0, 1.0)
-    return _Columns(member, column, node[new].astype(np.int64), sign, cap, cost[new])
+    sign = np.where(book.down[member][new] == 1, -1.0, 1.0)
+    paid = price[order][new] + later[run[order][new]]
+    return _Columns(member, column, book.node[member][new].astype(np.int64), sign, cap, paid)
 
 
 def _follow(step: I8A) -> I8A:
@@ -196,7 +211,8 @@ class _FeederProblem:
 
         nx, nk, ng = self.columns.cap_w.size, self.kept.position.size, self.needs.row.size
         equations = self._equations()
-        cost = np.r_[self.columns.price / 1e5, np.zeros(2 * nk)]
+        # the dearest column counts a million, so that the smallest steps of price stand out from the tolerance
+        cost = np.r_[self.columns.price * (_DEAREST / self.columns.price.max()), np.zeros(2 * nk)]
         low = np.r_[np.zeros(nx), self.y_lo, self.w_lo / self.scale]
         high = np.r_[self.columns.cap_w / 1000.0, self.y_hi, self.w_hi / self.scale]
         unit = np.where(self.needs.is_voltage, self.scale, 1.0)
@@ -236,15 +252,16 @@ class _FeederProblem:
         """Round to whole W; a vertex has one fractional column per tight voltage row, and all roundings are tried.
 
         The best is the one that breaks no thermal row, then no voltage row by more than 1 W at its node, then leaves
-        least unserved, then costs least. The first is always possible: thermal rows are laminar.
+        least unserved, then costs least. The first is always possible: thermal rows are laminar. With more fractional
+        columns than can all be tried the clearest ones are decided first, by `_round_nested`.
         """
         x_w = x_kw * 1000.0
         floor = np.clip(np.floor(x_w + _DUST_W), 0, self.columns.cap_w).astype(np.int64)
         open_ = np.flatnonzero((x_w - floor > _DUST_W) & (floor < self.columns.cap_w))
         if open_.size > _BRUTE:
             by_doubt = np.argsort(np.abs(x_w[open_] - floor[open_] - 0.5), kind="stable")
-            rest = open_[by_doubt[_BRUTE:]]
-            floor[rest] = np.rint(x_w[rest]).astype(np.int64)
+            rest = by_doubt[_BRUTE:]
+            floor[open_[rest]] += self._round_nested(floor, open_, x_w[open_] - floor[open_])[rest]
             open_ = np.sort(open_[by_doubt[:_BRUTE]])
         if not open_.size:
             return floor
@@ -273,10 +290,56 @@ class _FeederProblem:
         change = np.where(needs.is_voltage[:, None], d_w[needs.row], d_y[needs.row] / 1000.0)
         gap = np.maximum(needs.amount - needs.way * (value + choice @ change.T), 0.0) / needs.per_kw
         unserved = gap.sum(axis=1) * 1000.0
-        price = choice @ self.columns.price[open_].astype(np.float64)
+        price = choice @ self.columns.price[open_]
         best = np.lexsort((price, np.round(unserved, 3), np.round(voltage, 3), np.round(thermal, 3)))[0]
         floor[open_] += choice[best]
         return floor
+
+    def _round_nested(self, floor_w: I8A, open_: I8A, part_w: F8A) -> I8A:
+        """Round the open columns, each to 0 or 1 W above its floor, so that no thermal row is broken.
+
+        The sum below each kept node goes to one of the two whole numbers next to it: sets nest, so the sums of a
+        node's own columns and of its children can always make up either.
+        """
+        n, sign = self.kept.position.size, self.columns.sign
+        items: list[list[int]] = [[] for _ in range(n)]  # child c as c, open column f as -1 - f
+        for f, row in enumerate(self.column_row[open_]):
+            items[row].append(-1 - f)
+        for c in range(n - 1, -1, -1):
+            if self.kept.above[c] >= 0:
+                items[self.kept.above[c]].append(c)
+        whole = np.bincount(self.column_row, sign * floor_w, n)
+        value, low, high = whole.copy(), whole.copy(), whole.copy()
+        at, way = self.column_row[open_], sign[open_]
+        np.add.at(value, at, way * part_w)
+        np.add.at(low, at, np.minimum(way, 0.0))
+        np.add.at(high, at, np.maximum(way, 0.0))
+        for k in range(n - 1, -1, -1):  # preorder: children come before their parent here
+            least = max(low[k], np.ceil(self.y_lo[k] * 1000.0 - _DUST_W), np.floor(value[k] + _DUST_W))
+            most = min(high[k], np.floor(self.y_hi[k] * 1000.0 + _DUST_W), np.ceil(value[k] - _DUST_W))
+            # rounding errors of many columns may leave nothing between the two
+            low[k], high[k] = (least, most) if least <= most else (np.clip(most, low[k], high[k]),) * 2
+            above = self.kept.above[k]
+            if above >= 0:
+                for total, own in ((value, value[k]), (low, low[k]), (high, high[k])):
+                    total[above] += own
+        raised = np.zeros(open_.size, np.int64)
+        target = np.clip(np.rint(value), low, high)
+        ends = dict(enumerate(zip(low, high, value, strict=True)))
+        ends |= {
+            -1 - f: (min(w, 0.0), max(w, 0.0), w * part) for f, (w, part) in enumerate(zip(way, part_w, strict=True))
+        }
+        for k in range(n):
+            missing = target[k] - whole[k] - sum(ends[i][0] for i in items[k])
+            for i in sorted(items[k], key=lambda i: ends[i][0] - ends[i][2]):
+                least, most, _ = ends[i]
+                more = min(missing, most - least)
+                missing -= more
+                if i >= 0:
+                    target[i] = least + more
+                else:
+                    raised[-1 - i] = int(abs(least + more))
+        return raised
 
     def state(self, x_w: I8A) -> tuple[F8A, F8A]:
         """Return y in W and w in pu^2 of the kept nodes."""

@@ -488,7 +488,7 @@ def split_by_perimeter(
     of_pod = as_int(perimeter_of_pod, "perimeter_of_pod", dtype=np.int32, shape=(None,), lo=-1)
     of_member = of_pod[book.pods]
     line_of_member = book.line_of_member
-    order = np.lexsort((book.pods, of_member, line_of_member))
+    order = np.lexsort((of_member, line_of_member))  # stable: PODs stay in the order that decides ties
     order = order[of_member[order] >= 0]
     key = np.stack([line_of_member[order], of_member[order]], axis=1)
     pieces, counts = np.unique(key, axis=0, return_counts=True)

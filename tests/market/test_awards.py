@@ -32,6 +32,13 @@ def test_hand_worked_policies():
 
 
 @pytest.mark.rule("ACT-01")
+@pytest.mark.parametrize("policy", ["fewest_pods", "cheapest", "pro_rata"])
+def test_ties_go_to_the_pod_that_comes_first_in_the_line(policy):
+    result = split_awards([[1]], [0, 3], [7, 2, 5], [[1]] * 3, policy=policy, cost=[4] * 3)
+    assert result.member_w[:, 0].tolist() == [1, 0, 0]
+
+
+@pytest.mark.rule("ACT-01")
 @settings(max_examples=150, deadline=None)
 @given(st.integers(0, 10**9), st.sampled_from(POLICIES))
 def test_split_equals_the_reference_and_adds_up(seed, policy):

@@ -141,6 +141,34 @@ def test_ties_at_one_place_go_by_submission_under_the_lp(method):
 
 
 @pytest.mark.rule("LFP-01")
+@pytest.mark.parametrize("way", [0, 1])
+@pytest.mark.parametrize("times", [[1, 2, 3, 4], [4, 3, 2, 1], [2, 4, 1, 3]])
+def test_ties_between_places_go_by_submission_under_the_lp(way, times):
+    # nodes 2 and 3 take turns and count alike for the voltage of node 1
+    need = ([-INF, 1.5, -INF, -INF], [INF] * 4) if way == 0 else ([-INF] * 4, [INF, -1.5, INF, INF])
+    offers = [(node, way, 1000, 10, time) for node, time in zip([2, 3, 2, 3], times, strict=True)]
+    result, accepted = local(FORK, [-INF] * 4, [INF] * 4, offers, voltage=([0.0, 1.0, 0.0, 0.0], *need))
+    assert result.engine.tolist() == ["lp"]
+    assert [accepted[times.index(time)] for time in (1, 2, 3, 4)] == [1000, 500, 0, 0]
+
+
+@pytest.mark.rule("LFP-01")
+@pytest.mark.parametrize("way", [0, 1])
+def test_many_fractional_offers_are_rounded_without_breaking_a_row(way):
+    # a hundred voltage needs of 1000.6 W, and a branch above them that takes just their sum
+    k = 100
+    upper = [INF, k * 1000.6, *[INF] * k] if way == 0 else [INF] * (k + 2)
+    lower = [-INF] * (k + 2) if way == 0 else [-INF, -k * 1000.6, *[-INF] * k]
+    voltage = np.array([0.0, 0.0, *[1.0] * k]), np.full(k + 2, -INF), np.full(k + 2, INF)
+    voltage[1 + way][2:] = 1.0006 * (1 - 2 * way)
+    offers = [(2 + i, way, 5000, 10 + i, 0) for i in range(k)]
+    result, accepted = local([-1, 0, *[1] * k], lower, upper, offers, voltage=voltage)
+    assert sum(accepted) == 100_060
+    assert set(accepted) == {1000, 1001}
+    assert result.unserved_voltage_w.tolist() == [0]
+
+
+@pytest.mark.rule("LFP-01")
 def test_price_per_unit_of_effect_decides_a_voltage_need_and_the_limit_is_named():
     # a path of three branches of 1 pu^2/kW: an offer at 3 counts three times an offer at 1
     path = [-1, 0, 1, 2]

@@ -214,6 +214,14 @@ def test_a_line_that_spans_perimeters_is_split_into_capped_pieces():
     assert line.tolist() == [0]
 
 
+def test_pieces_keep_the_order_of_pods_that_decides_ties():
+    book = book_of([(UP, [0, 1, 2, 3])], 4, 1, operator=GLOBAL, perimeter=[0], pod_rank=[3, 1, 2, 0])
+    power = line_power(book, Slots(4, 1), constant(5, 5, 5, 5, n_steps=1), constant(5, 5, 5, 5, n_steps=1))
+    pieces, _, _ = split_by_perimeter(submit(book, power), power, [0, 1, 1, 0])
+    assert book.pods.tolist() == [3, 1, 2, 0]
+    assert pieces.pods.tolist() == [3, 0, 1, 2]
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**6))
 def test_pieces_add_up_and_stay_within_their_power(seed):

@@ -20,7 +20,7 @@ def split(accepted, indptr, pods, available, policy, cost):
             else:
                 first = {m: -power[m] if policy == "fewest_pods" else cost[m] for m in rows}
                 share, left = {}, award
-                for _, _, m in sorted((first[m], pods[m], m) for m in rows):
+                for _, m in sorted((first[m], m) for m in rows):
                     share[m] = min(left, power[m])
                     left -= share[m]
             for m in rows:
