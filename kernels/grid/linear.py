@@ -128,6 +128,11 @@ def sweep(
                     u[t] = r2 * p[t] + x2 * q[t]
             top_down(parent, i0, i1, rows, w, s)
             for _ in range(loss_sweeps):
+                # at a squared voltage below zero losses are negative, and would lift the voltage above zero again
+                for j in range(1, i1 - i0 + 1):
+                    u = s[4 * rows + j, :w]
+                    for t in range(w):
+                        bad[t] = bad[t] if u[t] > 0.0 else 1.0
                 bottom_up_losses(parent, r, x, i0, i1, rows, w, s)
                 top_down(parent, i0, i1, rows, w, s)
             if loss_sweeps == 0:
