@@ -11,6 +11,7 @@ from flexcore.chunks import run_chunks
 from flexcore.errors import Findings, GridError
 from flexcore.grid.network import Grid
 from flexcore.grid.power_flow import power_flow
+from flexcore.grid.sweeps import root_band
 
 __all__ = ["ActivationRows", "activation_rows"]
 
@@ -72,12 +73,9 @@ class _State(NamedTuple):
 
 def _band_shift(grid: Grid) -> F8:
     """Fall and rise of each node's scaled squared voltage with its regulated busbar at the edges of its dead band."""
-    forest = grid.forest
-    root = np.maximum.accumulate(np.where(forest.parent < 0, np.arange(grid.n_nodes), 0))
-    half = 0.5 * grid.v_band_pu[forest.order[root]]
-    held = np.sqrt(forest.u_root)
+    low, high = root_band(grid)
     shift = np.empty((2, grid.n_nodes))
-    shift[:, forest.order] = held**2 - (held - half) ** 2, (held + half) ** 2 - held**2
+    shift[:, grid.forest.order] = grid.forest.u_root - low, high - grid.forest.u_root
     return shift
 
 
@@ -112,10 +110,10 @@ def _solve(
     return _State(flow, v)
 
 
-def _narrow(grid: Grid, state: _State, v_low: F8, tan_phi: float, lower: F8, upper: F8, n_threads: int) -> None:
+def _narrow(grid: Grid, flow: Any, v_low: F8, tan_phi: float, lower: F8, upper: F8, n_threads: int) -> None:
     from flexcore.kernels.grid.headroom import narrow_by_limits
 
-    forest, flow = grid.forest, state.flow
+    forest = grid.forest
     arrays = (
         forest.order, forest.parent, forest.branch, forest.forward, grid.s_max_kva, grid.s_max_reverse_kva,
         flow.branch_p_kw, flow.branch_q_kvar, flow.branch_p_to_kw, flow.branch_q_to_kvar, v_low, tan_phi, lower, upper,
@@ -139,21 +137,24 @@ def carried_by_branches(grid: Grid, extra_kw: F8, n_threads: int = 1) -> F8:
     return total
 
 
-def sensitivity(grid: Grid, tan_phi: float) -> F8:
-    """Rise of the scaled squared voltage per kW through each node's branch, in preorder.
+def sensitivity(grid: Grid, slopes: tuple[float, float]) -> F8:
+    """Largest rise of the scaled squared voltage per kW through each node's branch for these kvar per kW, in preorder.
 
     Raises
     ------
     GridError
         FX-G050 where it is negative: a series capacitor, or a leading power factor of the activations.
     """
-    m = np.ascontiguousarray(2.0 * (grid.forest.r_scaled + tan_phi * grid.forest.x_scaled))
-    bad = np.flatnonzero(m < 0)
+    r, x = grid.forest.r_scaled, grid.forest.x_scaled
+    each = 2.0 * (r + slopes[0] * x), 2.0 * (r + slopes[1] * x)
+    m = np.maximum(*each)
+    bad = np.flatnonzero(np.minimum(*each) < 0)
     if bad.size:
         found = Findings("grid", grid.n_branches)
+        said = slopes[0] if slopes[0] == slopes[1] else slopes
         found.add(
             "FX-G050",
-            f"activations with tan_phi={tan_phi} lower the voltage behind {bad.size} branches that they should raise",
+            f"activations with tan_phi={said} lower the voltage behind {bad.size} branches that they should raise",
             ids=grid.branch_ids[grid.forest.branch[bad]],
             hint="robust limits need r + tan_phi x >= 0 on every branch",
         )
@@ -190,7 +191,8 @@ def activation_rows(
         rows for down count only the down ones, the rows for up only the up ones (rule DTL-03). [kW]
     extra_down_kw : array_like, shape (n_nodes, n_steps), optional
         Node powers of a further state, such as every branch at its own worst case, at which losses and voltages of the
-        rows for down are evaluated too; the worse of the two counts. May be negative at a node. [kW]
+        rows for down, and voltages of those for up, are evaluated too; the worse of the two counts. May be negative at
+        a node. [kW]
     margin_kw : array_like, shape (n_nodes, n_steps), optional
         Error of the forecast flow in each node's branch, either way: every row is narrowed by it, so that it holds for
         any flow within the band. [kW]
@@ -233,11 +235,12 @@ def activation_rows(
 
 
 class Forecast(NamedTuple):
-    """The flow that the rows for down start from, with the node powers behind it."""
+    """What the rows start from: node powers and flow of those for down, flows of those for up."""
 
     p_kw: F8
     q_kvar: F8
     flow: Any
+    flows_up: tuple[Any, Any]
 
 
 def forecast_and_rows(
@@ -256,7 +259,8 @@ def forecast_and_rows(
     p = as_float(p_kw, "p_kw", shape=(grid.n_nodes, None))
     shape = p.shape
     q = as_float(q_kvar, "q_kvar", shape=shape)
-    m = sensitivity(grid, float(as_float(tan_phi, "tan_phi", shape=())))
+    slope = float(as_float(tan_phi, "tan_phi", shape=()))
+    m = sensitivity(grid, (slope, slope))
     p_high, q_high, p_low, q_low = p, q, p, q
     if delivered_down_kw is not None:
         down = as_float(delivered_down_kw, "delivered_down_kw", shape=shape, non_negative=True)
@@ -273,15 +277,15 @@ def forecast_and_rows(
     lossless = _solve(grid, p_low, q_low, 0, fall, tau, n_threads)
     lower, upper = np.full(shape, -np.inf), np.full(shape, np.inf)
     if low is high:
-        _narrow(grid, high, high.v_low, tan_phi, lower, upper, n_threads)
-        _narrow(grid, lossless, high.v_low, tan_phi, np.full(shape, -np.inf), upper, n_threads)
+        _narrow(grid, high.flow, high.v_low, tan_phi, lower, upper, n_threads)
+        _narrow(grid, lossless.flow, high.v_low, tan_phi, np.full(shape, -np.inf), upper, n_threads)
     else:
         unused = np.empty(shape)
         unused.fill(np.inf)
-        _narrow(grid, high, high.v_low, tan_phi, lower, unused, n_threads)
+        _narrow(grid, high.flow, high.v_low, tan_phi, lower, unused, n_threads)
         unused.fill(-np.inf)
-        _narrow(grid, low, low.v_low, tan_phi, unused, upper, n_threads)
-        _narrow(grid, lossless, low.v_low, tan_phi, unused, upper, n_threads)
+        _narrow(grid, low.flow, low.v_low, tan_phi, unused, upper, n_threads)
+        _narrow(grid, lossless.flow, low.v_low, tan_phi, unused, upper, n_threads)
     v_max, v_min = grid.v_max_pu[:, None], grid.v_min_pu[:, None]
     w_lower = tau[:, None] * (v_min**2 - high.flow.v_pu**2) + fall[:, None]
     w_upper = tau[:, None] * (v_max**2 - lossless.flow.v_pu**2) - rise[:, None]
@@ -290,8 +294,8 @@ def forecast_and_rows(
     m_node[forest.order] = m
     parent = np.empty(grid.n_nodes, np.int32)
     parent[forest.order] = np.where(forest.parent < 0, -1, forest.order[forest.parent])
-    rows = ActivationRows(lower, upper, w_lower, w_upper, m_node, parent, float(tan_phi))
-    return Forecast(p_high, q_high, high.flow), rows
+    rows = ActivationRows(lower, upper, w_lower, w_upper, m_node, parent, slope)
+    return Forecast(p_high, q_high, high.flow, (low.flow, lossless.flow)), rows
 
 
 def with_margin(grid: Grid, rows: ActivationRows, margin_kw: npt.ArrayLike | None, n_threads: int) -> ActivationRows:
@@ -321,10 +325,11 @@ def with_margin(grid: Grid, rows: ActivationRows, margin_kw: npt.ArrayLike | Non
 def with_stressed_losses(
     grid: Grid, rows: ActivationRows, forecast: Forecast, extra_kw: F8, *, loss_sweeps: int, n_threads: int
 ) -> ActivationRows:
-    """Tighten the rows for down by losses and voltages at `forecast` plus `extra_kw` at the nodes.
+    """Tighten the rows by losses and voltages at `forecast` plus `extra_kw` at the nodes.
 
     Only the losses differ from the forecast's: the extra flow itself is taken out again, so the rows still count from
-    the forecast.
+    the forecast. The rows for up take the voltage of that state as well: where others move down it falls, and with it
+    what a rated current carries.
     """
     from flexcore.kernels.grid.headroom import path_sum
 
@@ -334,8 +339,11 @@ def with_stressed_losses(
     fall, _ = _band_shift(grid)
     p, q = forecast.p_kw + extra_kw, forecast.q_kvar + rows.tan_phi * extra_kw
     stressed = _solve(grid, p, q, loss_sweeps, fall, tau, n_threads, demand_voltage=False)
-    lower, unused = np.full(p.shape, -np.inf), np.full(p.shape, np.inf)
-    _narrow(grid, stressed, stressed.v_low, rows.tan_phi, lower, unused, n_threads)
+    lower, upper, unused = np.full(p.shape, -np.inf), np.full(p.shape, np.inf), np.full(p.shape, np.inf)
+    _narrow(grid, stressed.flow, stressed.v_low, rows.tan_phi, lower, unused, n_threads)
+    for flow in forecast.flows_up:
+        unused.fill(-np.inf)
+        _narrow(grid, flow, stressed.v_low, rows.tan_phi, unused, upper, n_threads)
     carried = carried_by_branches(grid, extra_kw, n_threads)
     m = np.ascontiguousarray(rows.m[forest.order])
     along = np.empty_like(carried)
@@ -346,13 +354,10 @@ def with_stressed_losses(
     w_lower[grid.slack] = -np.inf
     # no voltage at all in the stressed state: nothing more may be taken there
     dark = np.isnan(stressed.flow.v_pu)
-    lower[dark] = w_lower[dark] = 0.0
-    return ActivationRows(
+    lower[dark] = w_lower[dark] = upper[dark] = 0.0
+    return replace(
+        rows,
         lower_kw=np.maximum(rows.lower_kw, lower),
-        upper_kw=rows.upper_kw,
+        upper_kw=np.minimum(rows.upper_kw, upper),
         w_lower=np.maximum(rows.w_lower, w_lower),
-        w_upper=rows.w_upper,
-        m=rows.m,
-        parent=rows.parent,
-        tan_phi=rows.tan_phi,
     )

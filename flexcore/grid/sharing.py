@@ -5,14 +5,23 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from flexcore.arrays import as_int
 from flexcore.chunks import run_chunks
+from flexcore.grid.headroom import ActivationRows
+from flexcore.grid.network import Grid
 
-__all__ = ["PerimeterPairs", "Shares", "pair_perimeters", "share"]
+__all__ = ["PerimeterPairs", "Rooms", "Shares", "label_nodes", "pair_perimeters", "rooms_of", "share"]
 
 F8 = npt.NDArray[np.float64]
 I4 = npt.NDArray[np.int32]
 U1 = npt.NDArray[np.uint8]
 _STEPS_PER_CHUNK = 4
+
+
+def label_nodes(grid: Grid, perimeter: npt.ArrayLike) -> tuple[I4, int]:
+    """Perimeter of each node in preorder, checked, and the number of perimeters."""
+    label = as_int(perimeter, "perimeter", dtype=np.int32, shape=(grid.n_nodes,), lo=-1, hi=max(grid.n_nodes - 1, 0))
+    return np.ascontiguousarray(label[grid.forest.order]), int(label.max(initial=-1)) + 1
 
 
 class PerimeterPairs(NamedTuple):
@@ -91,6 +100,7 @@ def share(
     headroom_path: F8,
     *,
     weights: F8 | None,
+    ceiling: F8 | None = None,
     alone: bool,
     n_threads: int,
 ) -> Shares:
@@ -104,12 +114,15 @@ def share(
         Movable power at each element's node; room on its branch; room of the path sum, smallest of the subtree.
     weights : ndarray, shape (n_steps, n_perimeters), optional
         Speeds of the filling; None: in proportion to the stand-alone capabilities.
+    ceiling : ndarray, shape (n_steps, n_perimeters), optional
+        No perimeter gets more than this.
     """
     from flexcore.kernels.grid.capability import share_capability
 
     n_steps, n, n_k = power.shape[0], pairs.parent.size, pairs.top.size
     shape = (n_steps, n_k)
     speeds = np.zeros(shape) if weights is None else weights
+    most = np.full(shape, np.inf) if ceiling is None else ceiling
     result = Shares(
         np.empty(shape), np.empty(shape), np.empty(shape, np.uint8), np.empty(shape, np.int32),
         np.empty(shape, np.uint8), np.empty(shape), np.empty((n_steps, n)), np.empty(n_steps, np.uint8),
@@ -119,7 +132,7 @@ def share(
         result.status.fill(0)
         return result
     layout = pairs[1:]
-    arrays = (*layout[:2], m, *layout[2:], power, headroom, headroom_path, speeds, int(alone))
+    arrays = (*layout[:2], m, *layout[2:], power, headroom, headroom_path, speeds, most, int(alone))
     outputs = (
         result.cap, result.movable, result.kind, result.row, result.at_node, result.margin, result.carried,
         result.status,
@@ -128,3 +141,30 @@ def share(
         lambda lo, hi: share_capability(*arrays, *outputs, lo, hi), n_steps, n_threads=n_threads, chunk=_STEPS_PER_CHUNK
     )
     return result
+
+
+class Rooms(NamedTuple):
+    """Rooms of one direction on the kept elements, with the least roomy node below each for the report."""
+
+    headroom: F8
+    headroom_path: F8
+    room_of_node: F8
+
+
+def rooms_of(grid: Grid, rows: ActivationRows, element: I4, upward: bool, slack_pu: float, n_threads: int) -> Rooms:
+    """Turn rows into the rooms of one direction, (n_steps, elements kept); a voltage may use up the slack."""
+    from flexcore.kernels.grid.headroom import subtree_min
+
+    forest = grid.forest
+    head = rows.upper_kw if upward else -rows.lower_kw
+    path = np.maximum(rows.w_upper if upward else -rows.w_lower, 0.0)
+    if slack_pu:
+        limit = grid.v_max_pu if upward else grid.v_min_pu - 0.5 * slack_pu
+        tau = forest.tau[forest.rank]
+        path += (2.0 * slack_pu * limit * tau)[:, None]
+    path = np.ascontiguousarray(path[forest.order])
+    least = np.empty_like(path)
+    run_chunks(
+        lambda lo, hi: subtree_min(forest.parent, path, least, lo, hi), path.shape[1], n_threads=n_threads, chunk=16
+    )
+    return Rooms(np.ascontiguousarray(head[forest.order[element]].T), np.ascontiguousarray(least[element].T), path)

@@ -17,7 +17,7 @@ from flexcore.market_day import MarketDay
 from flexcore.units import kw_to_w, kw_to_w_down
 
 if TYPE_CHECKING:
-    from flexcore.grid.capability import CapabilityResult
+    from flexcore.grid.capability_result import CapabilityResult
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]

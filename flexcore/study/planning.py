@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from flexcore.errors import Finding
-from flexcore.grid.capability import CapabilityResult, capability
+from flexcore.grid.capability import capability
+from flexcore.grid.capability_result import CapabilityResult
 from flexcore.grid.headroom import carried_by_branches
 from flexcore.grid.needs import Needs, find_needs
 from flexcore.market.awards import split_awards, sum_members

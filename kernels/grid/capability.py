@@ -376,7 +376,7 @@ def lower_until_safe(
 
 @kernel(
     I32, I32, F64, I32, I32, I32, I32, I32, I32, I32, I32, I32,
-    F64_2D, F64_2D, F64_2D, F64_2D, i64,
+    F64_2D, F64_2D, F64_2D, F64_2D, F64_2D, i64,
     F64_2D_OUT, F64_2D_OUT, U8_2D_OUT, I32_2D_OUT, U8_2D_OUT, F64_2D_OUT, F64_2D_OUT, U8_OUT, i64, i64,
 )  # fmt: skip
 def share_capability(
@@ -396,6 +396,7 @@ def share_capability(
     headroom,
     headroom_path,
     weights,
+    ceiling,
     alone,
     cap_out,
     movable_out,
@@ -412,7 +413,8 @@ def share_capability(
 
     `headroom` and `headroom_path` below zero count as zero. `headroom_path` must be the smallest of the subtree, so
     that nodes without movable power are covered. Weights of zero in the first perimeter of a step mean: use the
-    stand-alone capabilities as weights. Status 1: a search was cut off, the caps are safe but may not be maximal.
+    stand-alone capabilities as weights. No cap exceeds its `ceiling`. Status 1: a search was cut off, the caps are safe
+    but may not be maximal.
     """
     n = parent.shape[0]
     n_k = top.shape[0]
@@ -471,7 +473,7 @@ def share_capability(
                 chain_voltage[i] = 1
         for k in range(n_k):
             movable_out[t, k] = total[k]
-            limit = total[k]
+            limit = min(total[k], ceiling[t, k])
             kind = _FREE
             row = np.int64(-1)
             start = 0.0
@@ -550,11 +552,18 @@ def share_capability(
                 for k in range(n_k):
                     cap[k] = 0.0
                 worst_case(parent, m, top, pair_element, pair_k, below, cap, g, w)
-        # what each perimeter could still add wherever it acts: own elements, then everything above the top
+        # what each perimeter could still add wherever it acts: own elements, then everything above the top. What is
+        # added below element i reaches every node of its subtree through the path that they share, and the least
+        # roomy of them counts
+        for i in range(n):
+            chain[i] = room[i] - w[i]
+        for i in range(n - 1, -1, -1):
+            if parent[i] >= 0:
+                chain[parent[i]] = min(chain[parent[i]], chain[i])
         for i in range(n):
             s[i] = max(head[i] - g[i], 0.0)
             if path_m[i] > 0.0:
-                s[i] = min(s[i], max(room[i] - w[i], 0.0) / path_m[i])
+                s[i] = min(s[i], max(chain[i], 0.0) / path_m[i])
             sw[i] = s[i] if parent[i] < 0 else min(s[i], sw[parent[i]])
         for k in range(n_k):
             margin = sw[top[k]] if top[k] >= 0 else math.inf

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from flexcore.errors import OptionError, ValidationError
-from flexcore.grid.capability import GREEN, RED, YELLOW, capability, joint_check
+from flexcore.grid.capability import GREEN, RED, YELLOW, capability
 from flexcore.grid.headroom import activation_rows
+from flexcore.grid.joint_check import joint_check
 from flexcore.grid.power_flow import power_flow
 from flexcore.grid.sharing import pair_perimeters, share
 from tests.grid.networks import feeder, random_feeder, random_forecast, random_offers
@@ -134,6 +135,33 @@ def test_margin_is_what_could_be_added_anywhere():
     assert shared(case).margin[0, 0] == pytest.approx(1.5)
 
 
+def test_margin_is_the_largest_safe_raise_wherever_it_acts():
+    """Against its definition: raise one cap, let all that is new act at one node, and look at every row."""
+    rng = np.random.default_rng(8)
+    limited = 0
+    for _ in range(150):
+        case = reference.random_case(rng, int(rng.integers(3, 14)), int(rng.integers(1, 4)), voltage=True)
+        result = shared(case)
+        caps = result.cap[0].tolist()
+        rise, path_rise = reference.carried(case, caps), reference.path_sums(case, caps)
+        for k in range(case.n_perimeters):
+            places = [i for i in range(case.n) if case.label[i] == k and case.power[i] > 0]
+            if not places:
+                continue
+            most = np.inf
+            for place in places:
+                up = case.path(place)
+                for i in up:
+                    most = min(most, max(max(case.head[i], 0.0) - rise[i], 0.0))
+                for j in range(case.n):
+                    common = sum(case.m[i] for i in case.path(j) if i in up)
+                    if common > 0:
+                        most = min(most, max(max(case.room[j], 0.0) - path_rise[j], 0.0) / common)
+            assert result.margin[0, k] == pytest.approx(most, rel=1e-6, abs=1e-6)
+            limited += most < 1e-6
+    assert limited > 30
+
+
 def test_edge_cases_by_hand():
     exact = chain([1.0, 2.0], [3.0, 2.0])
     assert shared(exact).cap[0, 0] == 3.0  # headroom equal to the power below does not count
@@ -184,7 +212,7 @@ def test_figure_12():
     # nothing to move up: green, with nothing published
     assert one.up_kw.tolist() == [[0.0]]
     assert one.colour_up.tolist() == [[GREEN]]
-    assert not one.certified
+    assert not one.certified.any()
 
 
 def random_day(rng, n=24, n_steps=3, n_perimeters=4, size=4.0, **kwargs):
@@ -251,6 +279,35 @@ def test_no_dispatch_within_the_caps_breaks_a_row(tan_phi):
         assert (flow.v_pu >= np.minimum(before.v_pu, 0.95) - 2e-4).all()
         assert (flow.v_pu <= np.maximum(before.v_pu, 1.05) + 2e-4).all()
     assert used > 1000.0
+
+
+@pytest.mark.parametrize("method", ["linear", "certified"])
+def test_down_of_a_neighbour_takes_rated_power_from_an_exporting_branch(method):
+    """The neighbour lowers the voltage, and a rated current carries less at a lower voltage."""
+    grid = feeder([-1, 0, 1, 1], s_max=[0, np.inf, 40.0, np.inf], r=[0, 0.3, 3e-3, 3e-3], x=[0, 0.1, 1e-3, 1e-3])
+    p = np.array([[0.0], [0.0], [-20.0], [0.0]])
+    up, down = np.array([[0.0], [0.0], [100.0], [0.0]]), np.array([[0.0], [0.0], [0.0], [1000.0]])
+    caps = capability(grid, p, 0 * p, up_kw=up, down_kw=down, perimeter=[-1, -1, 0, 1], method=method)
+    assert caps.down_kw[1, 0] > 200
+    both = p + np.array([[0.0], [0.0], -caps.up_kw[0], caps.down_kw[1]])
+    for flow in ("linear", "ac"):
+        loading = power_flow(grid, both, 0 * p, method=flow).loading.max()
+        assert 0.95 < loading <= 1.0
+
+
+def test_weights_of_any_size_count_by_their_ratios():
+    grid = feeder([-1, 0, 1, 1], s_max=[0, 50.0, np.inf, np.inf], r=1e-6, x=1e-6)
+    offers = np.array([[0.0], [0.0], [40.0], [40.0]])
+    common = {"up_kw": offers, "down_kw": offers, "perimeter": [-1, -1, 0, 1], "method": "linear"}
+    want = capability(grid, 0 * offers, 0 * offers, weights=[1.0, 3.0], **common)
+    assert want.up_kw[:, 0] == pytest.approx([12.5, 37.5], rel=1e-3)
+    for scale in (1e300, 1e-300):
+        same = capability(grid, 0 * offers, 0 * offers, weights=[scale, 3 * scale], **common)
+        np.testing.assert_allclose(same.up_kw, want.up_kw, rtol=1e-12)
+    with pytest.raises(ValidationError) as caught:
+        capability(grid, 0 * offers, 0 * offers, weights=[1.0, 1e-13], **common)
+    assert caught.value.codes == ("FX-G052",)
+    assert caught.value.findings[0].rows == (1,)
 
 
 def test_second_pass_counts_the_losses_of_the_fill():
@@ -424,12 +481,11 @@ def test_bad_input_is_refused_by_code():
         with pytest.raises(ValidationError) as caught:
             capability(grid, ones, ones, **(fine | change))
         assert caught.value.codes == (code,), change
-    for change in ({"method": "certified"}, {"sharing": "value"}):
+    for change in ({"method": "dc"}, {"sharing": "value"}):
         with pytest.raises(OptionError) as caught:
             capability(grid, ones, ones, **(fine | change))
         assert "linear" in str(caught.value) or "joint" in str(caught.value)
-    with pytest.raises(TypeError):
-        capability(grid, ones, ones, up_kw=ones, down_kw=ones, perimeter=[0, 0, 1])
+    assert capability(grid, ones, ones, up_kw=ones, down_kw=ones, perimeter=[0, 0, 1]).method == "certified"
 
 
 def test_kernels_have_one_signature():

@@ -5,8 +5,8 @@ import pytest
 
 from flexcore import capability, find_needs
 from flexcore.errors import ValidationError
-from flexcore.grid.capability import joint_check
 from flexcore.grid.headroom import activation_rows
+from flexcore.grid.joint_check import joint_check
 from tests.grid.networks import feeder, random_feeder, random_forecast, random_offers
 
 

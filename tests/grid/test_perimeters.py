@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from flexcore.errors import ValidationError
-from flexcore.grid.capability import capability, joint_check
+from flexcore.grid.capability import capability
 from flexcore.grid.headroom import activation_rows
+from flexcore.grid.joint_check import joint_check
 from flexcore.grid.perimeters import split_perimeters
 from tests.grid.networks import feeder, random_feeder, random_forecast, random_offers
 from tests.reference import grid_capability as reference

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 
 from flexcore.errors import ValidationError
-from flexcore.grid import power_flow as module
+from flexcore.grid import sweeps as module
 from flexcore.grid.network import Grid
 from flexcore.grid.power_flow import power_flow
+from tests.grid.networks import feeder
 from tests.reference.grid_power_flow import ac_newton, ac_sweep, dc, linear, random_network
 
 EVERYTHING = ("branch_p_kw", "branch_q_kvar", "branch_p_to_kw", "branch_q_to_kvar", "v_pu", "angle_deg", "loading")
@@ -142,20 +143,23 @@ def test_a_limit_of_zero_allows_nothing_but_zero():
     assert flow.loading[1, 0] == 0
 
 
-@pytest.mark.parametrize("method", ["linear", "ac", "dc"])
+@pytest.mark.parametrize("method", ["linear", "certified", "ac", "dc"])
 def test_threads_blocks_and_single_steps_give_the_same_bits(method, monkeypatch):
     _, _, grid, p, q = case(5, 150, 9, n_steps=203)
     p *= np.linspace(0.02, 1.2, 203)  # so that steps need different numbers of sweeps
     once = power_flow(grid, p, q, method=method, outputs=EVERYTHING)
     assert once.converged
+    assert method != "certified" or once.certified.all()
     runs = [power_flow(grid, p, q, method=method, outputs=EVERYTHING, n_threads=2)]
-    monkeypatch.setattr(module, "_SHORTEST", dict.fromkeys(module._SHORTEST, 16))
+    short = {name: (*layout[:2], 16) for name, layout in module._LAYOUTS.items()}
+    monkeypatch.setattr(module, "_LAYOUTS", short)
     monkeypatch.setattr(module, "_LONGEST", 16)
     monkeypatch.setattr(module, "_JOB_SECONDS", 1e-6)
     runs.append(power_flow(grid, p, q, method=method, outputs=EVERYTHING, n_threads=2))
     monkeypatch.setattr(module, "_PACK_NODES", 1)
     runs.append(power_flow(grid, p, q, method=method, outputs=EVERYTHING, n_threads=1))
-    names = [name for name in EVERYTHING if getattr(once, name) is not None]
+    names = once.held()
+    assert names
     for run in runs:
         for name in names:
             np.testing.assert_array_equal(getattr(run, name), getattr(once, name))
@@ -181,6 +185,17 @@ def test_order_of_nodes_does_not_matter(method):
         np.testing.assert_allclose(moved.v_pu[again.node_index(grid.node_ids)], flow.v_pu, rtol=0, atol=1e-12)
     at = again.branch_index(grid.branch_ids)
     np.testing.assert_allclose(moved.branch_p_kw[at], flow.branch_p_kw, rtol=1e-9, atol=1e-7)
+
+
+@pytest.mark.parametrize("sweeps", [0, 1, 2, 3])
+@pytest.mark.parametrize("drop", [1.02, 1.5, 2.1, 2.5, 3.0, 3.4, 10.0])
+def test_a_voltage_below_zero_in_any_sweep_is_a_collapse(sweeps, drop):
+    """A current at a negative squared voltage is negative; its 'losses' must not bring the voltage back."""
+    grid = feeder([-1, 0], r=0.1, x=0.0)
+    p = np.array([[0.0], [drop * 1e3 / 0.2]])  # twice r P over the squared voltage is `drop`
+    flow = power_flow(grid, p, method="linear", loss_sweeps=sweeps)
+    assert flow.status.tolist() == [2]
+    assert np.isnan(flow.v_pu[1, 0])
 
 
 @pytest.mark.parametrize("method", ["linear", "ac"])
@@ -247,7 +262,7 @@ def test_an_out_that_does_not_fit_is_refused():
         assert caught.value.codes == ("FX-A005",)
 
 
-@pytest.mark.parametrize(("method", "sweeps"), [("linear", 2), ("linear", 0), ("ac", 2), ("dc", 2)])
+@pytest.mark.parametrize(("method", "sweeps"), [("linear", 2), ("linear", 0), ("certified", 2), ("ac", 2), ("dc", 2)])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("at_root", [False, True])
 def test_power_that_is_not_finite_is_refused_by_row(method, sweeps, value, at_root):

@@ -1,0 +1,184 @@
+"""How caps are found from rows, pass by pass: on linear rows, or on rows that are proved for what they allow."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from flexcore.chunks import run_chunks
+from flexcore.grid.certified import CertifiedRows, Spread, certified_rows
+from flexcore.grid.headroom import ActivationRows, Forecast, with_margin, with_stressed_losses
+from flexcore.grid.network import Grid
+from flexcore.grid.sharing import PerimeterPairs, Rooms, Shares, rooms_of, share
+
+__all__ = ["Caps", "Filled", "Problem", "fill_certified", "fill_linear"]
+
+F8 = npt.NDArray[np.float64]
+
+_ATTEMPTS = 6  # a certificate that is not found is sought again with half the caps, and in the end with none
+_CLOSE = 0.999  # caps that lose less than this share to the losses of the dispatch are not worth another pass
+
+
+class Filled(NamedTuple):
+    """Caps of one direction with the rooms that they were filled from."""
+
+    shares: Shares
+    rooms: Rooms
+
+
+class Caps(NamedTuple):
+    """Caps of both directions, the rows that they respect, and the steps in which these are proved."""
+
+    up: Filled
+    down: Filled
+    rows: ActivationRows
+    certified: npt.NDArray[np.bool_]
+
+
+class Problem(NamedTuple):
+    """Everything about a call that does not change between its passes."""
+
+    grid: Grid
+    pairs: PerimeterPairs
+    m: F8
+    up: F8
+    down: F8
+    speeds: F8 | None
+    slack_pu: float
+    alone: bool
+    n_threads: int
+
+    def fill(self, rows: ActivationRows, *, upward: bool, ceiling: F8 | None = None) -> Filled:
+        """Share the rooms that `rows` leave in one direction."""
+        rooms = rooms_of(self.grid, rows, self.pairs.element, upward, self.slack_pu, self.n_threads)
+        shares = share(
+            self.pairs,
+            self.m[self.pairs.element],
+            self.up if upward else self.down,
+            rooms.headroom,
+            rooms.headroom_path,
+            weights=self.speeds,
+            ceiling=ceiling,
+            alone=self.alone,
+            n_threads=self.n_threads,
+        )
+        return Filled(shares, rooms)
+
+    def in_preorder(self, carried: F8) -> F8:
+        """Spread what the kept elements carry, (n_steps, kept), over all of them: (n_nodes, n_steps)."""
+        full = np.zeros((self.grid.n_nodes, carried.shape[0]))
+        full[self.pairs.element] = carried.T
+        return full
+
+
+def _stressed_nodes(grid: Grid, pairs: PerimeterPairs, carried: F8, n_threads: int) -> F8:
+    """Node powers with which every branch carries its own worst case at once, (n_nodes, n_steps) in node order."""
+    from flexcore.kernels.grid.headroom import split_at_nodes
+
+    own = np.empty((pairs.element.size, carried.shape[0]))
+    flows = np.ascontiguousarray(carried.T)
+    run_chunks(
+        lambda lo, hi: split_at_nodes(pairs.parent, flows, own, lo, hi), flows.shape[1], n_threads=n_threads, chunk=16
+    )
+    own[pairs.parent < 0] = 0.0  # roots feed no branch
+    extra = np.zeros((grid.n_nodes, carried.shape[0]))
+    extra[grid.forest.order[pairs.element]] = own
+    return extra
+
+
+def fill_linear(problem: Problem, forecast: Forecast, plain: ActivationRows, margin_kw: npt.ArrayLike | None) -> Caps:
+    """Fill from linear rows; those for down count losses and voltages at the fill of a first pass."""
+    grid, n_threads = problem.grid, problem.n_threads
+    rows = with_margin(grid, plain, margin_kw, n_threads)
+    down = problem.fill(rows, upward=False)
+    if down.shares.carried.any():
+        extra = _stressed_nodes(grid, problem.pairs, down.shares.carried, n_threads)
+        plain = with_stressed_losses(grid, plain, forecast, extra, loss_sweeps=2, n_threads=n_threads)
+        rows = with_margin(grid, plain, margin_kw, n_threads)
+        down = problem.fill(rows, upward=False)
+    return Caps(problem.fill(rows, upward=True), down, rows, np.zeros(rows.n_steps, np.bool_))
+
+
+def fill_certified(
+    problem: Problem,
+    forecast: tuple[F8, F8],
+    fixed: tuple[F8, F8],
+    slopes: tuple[float, float],
+    *,
+    ways: tuple[bool, bool],
+) -> Caps:
+    """Fill from rows that are proved for every dispatch up to the caps that they were asked for.
+
+    Three passes. Rows for the forecast alone give caps c0 that are too large, because they count no losses of the
+    dispatch; rows for c0 give caps c1 that are safe and too small, because nobody gets c0. What a perimeter can have
+    falls about in line with what it asks for, from c0 when it asks for nothing to c1 when it asks for c0; asked and
+    given meet at c0^2 / (2 c0 - c1), and that is asked for last. Caps never exceed what was asked for: then no branch
+    carries more than the certificate covers, and the caps hold by proof whatever the guess was worth.
+    """
+    shape = (forecast[0].shape[1], problem.pairs.top.size)
+    touches = _trees_of_perimeters(problem.grid, problem.pairs, shape[1])
+    free = [np.full(shape, np.inf if way else 0.0) for way in ways]
+    nothing = [np.zeros((shape[0], problem.pairs.element.size))] * 2
+
+    def rows_for(carried: list[F8]) -> CertifiedRows:
+        spread = Spread(*fixed, problem.in_preorder(carried[1]), problem.in_preorder(carried[0]))
+        return certified_rows(problem.grid, *forecast, problem.m, spread, slopes=slopes, n_threads=problem.n_threads)
+
+    def fill(rows: ActivationRows, ceilings: list[F8]) -> list[Filled]:
+        return [
+            problem.fill(rows, upward=upward, ceiling=ceiling)
+            for upward, ceiling in zip((True, False), ceilings, strict=True)
+        ]
+
+    at_forecast = rows_for(nothing)
+    first = fill(at_forecast.rows, free)
+
+    def proved_up_to(ceilings: list[F8]) -> tuple[list[Filled], CertifiedRows]:
+        """Rows for these ceilings, halved where no certificate is found, and what they give."""
+        asked = [filled.shares.carried for filled in fill(at_forecast.rows, ceilings)]
+        for attempt in range(_ATTEMPTS):
+            found = rows_for(asked)
+            open_ = (found.status.T.astype(np.int64) @ touches) > 0
+            open_ &= (ceilings[0] > 0) | (ceilings[1] > 0)
+            if not open_.any():
+                break
+            for ceiling in ceilings:
+                ceiling[open_] *= 0.5 if attempt < _ATTEMPTS - 2 else 0.0
+            asked = [filled.shares.carried for filled in fill(at_forecast.rows, ceilings)]
+        return fill(found.rows, ceilings), found
+
+    most = [filled.shares.cap for filled in first]
+    second, rows = proved_up_to([cap.copy() for cap in most])
+    least = [filled.shares.cap for filled in second]
+    # a step decides for itself, so that it gives the same bits alone
+    apart = np.any([(low < _CLOSE * high).any(axis=1) for low, high in zip(least, most, strict=True)], axis=0)
+    if apart.any():
+        with np.errstate(invalid="ignore"):
+            meet = [
+                np.where(apart[:, None] & (high > 0), high * high / (2.0 * high - low), high)
+                for low, high in zip(least, most, strict=True)
+            ]
+        second, rows = proved_up_to(meet)
+    filled = [
+        Filled(_named_by(now.shares, before.shares), now.rooms) for now, before in zip(second, first, strict=True)
+    ]
+    return Caps(filled[0], filled[1], rows.rows, np.equal(rows.status.max(axis=0, initial=0), 0))
+
+
+def _trees_of_perimeters(grid: Grid, pairs: PerimeterPairs, n_perimeters: int) -> npt.NDArray[np.int64]:
+    """1 where a perimeter has members in the subtree that hangs off a root, (n_heads, n_perimeters)."""
+    touches = np.zeros((grid.forest.heads.size, n_perimeters), np.int64)
+    members = np.flatnonzero(pairs.label >= 0)
+    tree = np.searchsorted(grid.forest.heads, pairs.element[members], side="right") - 1
+    touches[tree, pairs.label[members]] = 1
+    return touches
+
+
+def _named_by(shares: Shares, held: Shares) -> Shares:
+    """Name what limits where only the ceiling did: the limit of the pass that set it."""
+    open_ = (shares.kind == 0) & (shares.cap < shares.movable)
+    return shares._replace(
+        kind=np.where(open_, held.kind, shares.kind),
+        row=np.where(open_, held.row, shares.row),
+        at_node=np.where(open_, held.at_node, shares.at_node),
+    )

@@ -1,0 +1,160 @@
+"""Cuts a power flow into jobs, some subtrees times a block of steps, and runs one kernel over them."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from flexcore.chunks import run_chunks
+from flexcore.grid.flow_result import FILLS, Array
+from flexcore.grid.forest import F8, Forest
+from flexcore.grid.network import Grid
+
+_SCRATCH_BYTES = 1 << 21  # what one job may keep in cache
+_LONGEST = 512  # steps in one block
+_PACK_NODES = 256  # subtrees are packed into jobs of about this many nodes
+_JOB_SECONDS = 0.02  # aim for one chunk of jobs
+
+
+# scratch rows of each method's kernel, by node and beyond, and the shortest block: short rows waste time on overhead
+_LAYOUTS = {"dc": (2, 0, 96), "linear": (6, 8, 96), "certified": (10, 8, 96), "ac": (6, 8, 32)}
+
+
+def _pack(forest: Forest) -> npt.NDArray[np.int64]:
+    """Cut the subtrees that hang off roots into packs of about `_PACK_NODES` nodes; depends on the network alone."""
+    sizes = forest.last[forest.heads].astype(np.int64) - forest.heads
+    pack = (np.cumsum(sizes) - sizes) // _PACK_NODES
+    starts = np.flatnonzero(np.diff(pack, prepend=-1))
+    return np.append(starts, sizes.size).astype(np.int64)
+
+
+class Jobs:
+    """How a sweep is cut: packs of subtrees times blocks of steps, with work rows that stay in cache.
+
+    Attributes
+    ----------
+    n : int
+        Number of jobs.
+    packs : ndarray of int64
+        First head of each pack, and the end.
+    width : int
+        Steps in a block.
+    """
+
+    def __init__(self, forest: Forest, n_steps: int, *, per_node: int, spare: int, shortest: int = 96) -> None:
+        sizes = forest.last[forest.heads] - forest.heads
+        self._largest = int(sizes.max(initial=0)) + 1
+        rows = per_node * self._largest + spare
+        width = max(_SCRATCH_BYTES // (8 * rows) // 16 * 16, shortest)
+        self.packs = _pack(forest)
+        self.width = max(1, min(width, _LONGEST, n_steps))
+        self.n = (self.packs.size - 1) * -(-n_steps // self.width)
+        # eight more columns: rows of exactly one page would make stores and loads of different rows wait for each other
+        self._shape = (rows, self.width + 8)
+        self._local: Any = threading.local()
+
+    def scratch(self) -> Array:
+        """Return this thread's work rows, kept across its chunks: fresh memory would fault in page by page."""
+        if not hasattr(self._local, "array"):
+            self._local.array = np.empty(self._shape)
+        array: Array = self._local.array
+        return array
+
+    def chunk(self, n_threads: int) -> int:
+        """Jobs in one chunk: about 5 ns for one node and step is the slow end of a core, and several for a thread."""
+        by_time = int(_JOB_SECONDS / (5e-9 * max(self._largest, _PACK_NODES) * self.width))
+        return max(1, min(by_time, self.n // (8 * max(1, n_threads))))
+
+
+def _per_limit(limit: F8) -> F8:
+    # a limit of 0 allows nothing: any flow gives a huge loading, none gives 0 rather than NaN
+    with np.errstate(divide="ignore"):
+        return np.where(limit > 0, 1.0 / limit, 1e300)
+
+
+def root_band(grid: Grid) -> tuple[F8, F8]:
+    """Squared voltage of each node's root at the two edges of its dead band, in preorder."""
+    forest = grid.forest
+    root = np.maximum.accumulate(np.where(forest.parent < 0, np.arange(grid.n_nodes), 0))
+    half = 0.5 * grid.v_band_pu[forest.order[root]]
+    held = np.sqrt(forest.u_root)
+    return (held - half) ** 2, (held + half) ** 2
+
+
+def run_sweeps(
+    grid: Grid,
+    p: Array,
+    q: Array,
+    method: str,
+    arrays: dict[str, Array],
+    *,
+    loss_sweeps: int,
+    tolerance: float,
+    max_iterations: int,
+    n_threads: int,
+) -> npt.NDArray[np.uint8]:
+    """Fill `arrays` with what the method computes; returns the status of every subtree and step."""
+    forest, n_steps = grid.forest, p.shape[1]
+    status = np.zeros((forest.heads.size, n_steps), np.uint8)
+    if not status.size:
+        return status
+    per_node, spare, shortest = _LAYOUTS[method]
+    jobs = Jobs(forest, n_steps, per_node=per_node, spare=spare, shortest=shortest)
+    empty = np.empty((0, 0))
+    fills = FILLS[method]
+    want = np.array([names[0] in arrays for names in fills.values()], np.uint8)
+    outs = [arrays.get(name, empty) for names in fills.values() for name in names]
+    walk = (forest.order, forest.parent, forest.last, forest.branch, forest.forward.view(np.uint8))
+    limits = (_per_limit(grid.s_max_kva), _per_limit(grid.s_max_reverse_kva))
+    pi = (
+        forest.r_scaled, forest.x_scaled, forest.g_scaled, forest.b_scaled,
+        forest.g_parent, forest.b_parent, forest.g_child, forest.b_child, forest.tau,
+    )  # fmt: skip
+    cut = (forest.heads, jobs.packs, jobs.width, want)
+
+    task: Callable[[int, int], None]
+    if method == "dc":
+        from flexcore.kernels.grid import dc
+
+        above = np.where(forest.parent >= 0, forest.parent, np.arange(grid.n_nodes))
+        x_ratio = forest.x_pu * np.sqrt(forest.tau / forest.tau[above])
+        shift = forest.shift_deg - forest.shift_deg[above]
+
+        def task(lo: int, hi: int) -> None:
+            dc.sweep(
+                *walk, forest.g_dc_pu, x_ratio, shift, forest.angle_root_deg, *limits, p, *cut, jobs.scratch(), *outs,
+                status, lo, hi,
+            )  # fmt: skip
+    elif method == "linear":
+        from flexcore.kernels.grid import linear
+
+        def task(lo: int, hi: int) -> None:
+            linear.sweep(
+                *walk, *pi, forest.u_root, *limits, p, q, loss_sweeps, *cut, jobs.scratch(), *outs, status, lo, hi
+            )
+    elif method == "certified":
+        from flexcore.kernels.grid import certified
+
+        # kVA at 1 pu to kA at the from end's nominal voltage
+        per_i = 1e-3 / (np.sqrt(3.0) * grid.v_nom_kv[grid.branch_from])
+        band = root_band(grid)
+
+        def task(lo: int, hi: int) -> None:
+            certified.sweep(
+                *walk, *pi, *band, *limits, per_i, p, q, max_iterations, *cut, jobs.scratch(), *outs, status, lo, hi
+            )
+    else:
+        from flexcore.kernels.grid import ac
+
+        angles = (forest.shift_deg, forest.angle_root_deg)
+
+        def task(lo: int, hi: int) -> None:
+            ac.sweep(
+                *walk, *pi, forest.u_root, *limits, *angles, p, q, tolerance, max_iterations, *cut, jobs.scratch(),
+                *outs, status, lo, hi,
+            )  # fmt: skip
+
+    run_chunks(task, jobs.n, n_threads=n_threads, chunk=jobs.chunk(n_threads))
+    return status
