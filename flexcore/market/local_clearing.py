@@ -183,7 +183,7 @@ def select_rows(
     if by_lp.any() and book.node.size:
         from flexcore.market.lp_clearing import select_by_lp
 
-        price = book.shifted_price()
+        price = np.broadcast_to(book.price, quantity.shape)
         if rows.w_lower is None:
             nothing = np.full(rows.lower_w.shape, np.inf)
             rows = Rows(rows.lower_w, rows.upper_w, -nothing, nothing, rows.m, rows.reach)

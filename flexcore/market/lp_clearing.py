@@ -403,7 +403,7 @@ def select_by_lp(
     quantity_w : ndarray of int64, shape (n_offers,)
         Offered and allowed in this step. [W]
     price : ndarray of int64, shape (n_offers,)
-        As it counts in the choice, at least 1.
+        As offered. [micro-EUR/MWh]
     by_tree : ndarray of int64, shape (n_offers,)
         What the merit order on the tree accepts in this step. [W]
     y_tree : ndarray of int64, shape (n,)
@@ -438,7 +438,9 @@ def select_by_lp(
     weak = np.setdiff1d(everyone, offers)
     if not offers.size:
         return weak, np.zeros(weak.size, np.int64), np.full(weak.size, -2)
-    columns = _columns(book, offers, quantity_w[offers], price[offers])
+    # OFR-03: no W that serves no need may pay for itself; offers that may not act here have no say in it
+    counted = price[offers] + max(0, 1 - int(price[offers].min()))
+    columns = _columns(book, offers, quantity_w[offers], counted)
     problem = _FeederProblem(tree, rows, step, feeder, columns)
     # the tree, which knows no voltage rows, serves most: what it leaves open no LP can close
     part = slice(feeder, int(tree.last[feeder]))

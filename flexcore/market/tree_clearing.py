@@ -113,18 +113,6 @@ class Book:
         rows = [np.lexsort((tie, np.where(down, -price, price), ~down)) for price in self.price]
         return np.array(rows, np.int32).reshape(len(rows), self.node.size)
 
-    def shifted_price(self) -> I8A:
-        """Prices that count in the choice, shape (n_steps, n_offers).
-
-        If the cheapest offer of a step does not cost at least one micro-EUR/MWh, all prices of that step are raised by
-        the same amount until it does: the order is kept, and no W is ever bought that serves no need (OFR-03).
-        """
-        price = np.broadcast_to(self.price, self.quantity_w.shape)
-        if not self.node.size:
-            return price.copy()
-        cheapest = np.where(self.quantity_w > 0, price, np.int64(2**62)).min(axis=1)
-        return np.asarray(price + np.maximum(0, 1 - cheapest)[:, None], np.int64)
-
 
 def tie_order(submitted_at: I8A, ids: npt.NDArray[np.generic], node: I4A, direction: npt.NDArray[np.int8]) -> I8A:
     """Place of each offer among offers of one price: (submission time, id, node, direction)."""

@@ -116,6 +116,23 @@ def test_negative_prices_buy_nothing_beyond_a_voltage_need(method):
     assert result.unserved_voltage_w.tolist() == [0]
 
 
+@pytest.mark.rule("OFR-03")
+@pytest.mark.parametrize(
+    ("idle", "group"),
+    [((4, 0, 1000, -100, 0), None), ((2, 1, 1000, -100, 0), [0, 0, 0, 0, 1]), ((0, 0, 1000, -100, 0), None)],
+    ids=["another feeder", "forbidden direction", "root"],
+)
+def test_a_negative_price_that_cannot_act_changes_no_choice_elsewhere(idle, group):
+    # 3 kW at 10 EUR with effect 1 cost 30, 1 kW at 35 EUR with effect 3 costs 35: a raise of both turns that round
+    tree = [-1, 0, 1, 2, 0]
+    voltage = ([0.0, 1.0, 1.0, 1.0, 1.0], [-INF, -INF, -INF, 3.0, -INF], [INF] * 5)
+    offers = [(1, 0, 9000, 10, 0), (3, 0, 3000, 35, 0)]
+    _, alone = local(tree, [-INF] * 5, [INF] * 5, offers, voltage=voltage, group=group)
+    _, beside = local(tree, [-INF] * 5, [INF] * 5, [*offers, idle], voltage=voltage, group=group)
+    assert alone == [3000, 0]
+    assert beside == [3000, 0, 0]
+
+
 @pytest.mark.rule("LFP-01")
 def test_ties_go_by_submission_then_id():
     _, accepted = local(

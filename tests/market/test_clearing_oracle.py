@@ -18,9 +18,13 @@ def activation(parent, offers, accepted):
     return y
 
 
-def cost_of(offers, accepted, t):
+def counted(parent, offers, live):
+    return shifted(parent, offers["node"][live], [int(p) for p in offers["price_ueur_per_mwh"][live]])
+
+
+def cost_of(parent, offers, accepted, t):
     live = offers["quantity_w"][:, t] > 0
-    price = np.array(shifted([int(p) for p in offers["price_ueur_per_mwh"][live]]), dtype=object)
+    price = np.array(counted(parent, offers, live), dtype=object)
     return int((price * accepted[live].astype(object)).sum())
 
 
@@ -45,7 +49,11 @@ def test_tree_selection_equals_the_lp_optimum(seed):
             assert result.unserved_w[t] == round(least)
             mine = sum(
                 p * q
-                for p, q in zip(shifted(list(offers["price_ueur_per_mwh"][live] // 10**6)), accepted[live], strict=True)
+                for p, q in zip(
+                    shifted(parent, offers["node"][live], list(offers["price_ueur_per_mwh"][live] // 10**6)),
+                    accepted[live],
+                    strict=True,
+                )
             )
             assert mine == pytest.approx(cost, abs=1e-4)
             assert ((accepted >= 0) & (accepted <= quantity)).all()
@@ -70,7 +78,7 @@ def test_lp_and_tree_agree_without_voltage_rows(method):
         result = clear_local(forest(parent), rows_of(lower, upper), method=method, **offers)
         other = clear_local(forest(parent), rows_of(lower, upper), method="auto", **offers)
         assert result.unserved_w[0] == other.unserved_w[0]
-        assert cost_of(offers, result.accepted_w[:, 0], 0) == cost_of(offers, other.accepted_w[:, 0], 0)
+        assert cost_of(parent, offers, result.accepted_w[:, 0], 0) == cost_of(parent, offers, other.accepted_w[:, 0], 0)
 
 
 def voltage_case(rng, kind):
@@ -113,8 +121,8 @@ def test_selection_with_voltage_rows_equals_the_lp_optimum(kind, seed):
         whole = (len(parent) + 1) * len(quantity)  # rows times offers: what rounding to whole W may move
         total = result.unserved_w[0] + result.unserved_voltage_w[0]
         assert total == pytest.approx(least * W, rel=1e-7, abs=whole + 0.1)
-        price = max(shifted([int(p) for p in offers["price_ueur_per_mwh"][live]]), default=1)
-        mine = cost_of(offers, accepted, 0) / 1e6 / W
+        price = max(counted(parent, offers, live), default=1)
+        mine = cost_of(parent, offers, accepted, 0) / 1e6 / W
         effect = max(reach[1:].max() / max(m[np.asarray(parent) >= 0].min(), 1e-9), 1.0)
         assert mine == pytest.approx(cost, rel=1e-7, abs=1e-6 + whole * effect * price / 1e6 / W)
         y = activation(parent, offers, accepted)

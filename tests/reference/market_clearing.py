@@ -13,9 +13,11 @@ def path(parent, i):
         i = parent[i]
 
 
-def shifted(price, least=1):
-    """Prices as the order sees them: shifted so that the cheapest counts `least`, where it would count less."""
-    return [p + max(0, least - min(price, default=least)) for p in price]
+def shifted(parent, node, price, least=1):
+    """Prices as the order sees them: shifted so that the cheapest of a feeder counts `least`, where it counts less."""
+    feeder = [[*path(parent, i)][-1:] for i in node]
+    cheapest = [min(q for q, other in zip(price, feeder, strict=True) if other == mine) for mine in feeder]
+    return [p + max(0, least - low) for p, low in zip(price, cheapest, strict=True)]
 
 
 def select(parent, lower, upper, node, down, quantity, price, m=None, w_lower=None, w_upper=None, least_price=1):
@@ -75,7 +77,7 @@ def select(parent, lower, upper, node, down, quantity, price, m=None, w_lower=No
     weights = [0.0] * k + [w for *_, w in needs]
     first = linprog(weights, a, b, bounds=limits, method="highs", options=TIGHT)
     assert first.status == 0
-    cost = [*shifted(price, least_price), *[0.0] * g]
+    cost = [*shifted(parent, node, price, least_price), *[0.0] * g]
     if g:
         a = np.vstack([a, weights])
         b = np.append(b, first.fun + 1e-9)
