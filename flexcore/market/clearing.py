@@ -21,7 +21,7 @@ from flexcore.market.local_clearing import (
     select_rows,
     total_cost,
 )
-from flexcore.market.merit_order import as_rank, select_capped
+from flexcore.market.merit_order import as_rank, as_time, select_capped
 from flexcore.market.tree_clearing import NO_BOUND, Book, Rows, Tree, activation, explain, tie_order
 from flexcore.tables import check
 from flexcore.tables.check import Columns
@@ -108,7 +108,7 @@ def clear(
     ----------
     offers : table
         offer_id, element, direction (0 or "up", 1 or "down"), step, quantity_w, price_ueur_per_mwh and, to break ties,
-        submitted_at.
+        submitted_at: whole numbers, or datetimes or Arrow timestamps with a zone.
     needs : table
         element, direction, step, quantity_w: what is wanted from the offers at and below the element.
     limits : table, optional
@@ -138,6 +138,8 @@ def clear(
         step, FX-M203 a step outside the day, FX-M204 "merit_order" cannot serve this.
     UnknownIdError
         FX-M201 an element that the tree does not have.
+    TimeSeriesError
+        FX-T001 a time of submission without zone.
     GridError
         FX-M205 the parents form a loop.
     """
@@ -265,18 +267,19 @@ def clear(
 def _plain(table: Any) -> Any:
     """Take directions as words and times as times, before the table is checked."""
     if isinstance(table, Mapping):
-        columns = {str(name): np.asarray(values) for name, values in table.items()}
+        given = {str(name): values for name, values in table.items()}
     else:
         import pyarrow as pa
 
         arrow = table if isinstance(table, pa.Table) else pa.table(table)
-        columns = {name: arrow.column(name).to_numpy() for name in arrow.column_names}
+        given = {name: arrow.column(name) for name in arrow.column_names}
+    columns = {name: np.asarray(values) for name, values in given.items()}
     way = columns.get("direction")
     if way is not None and way.dtype.kind in "UO" and all(value in ("up", "down") for value in way.ravel().tolist()):
         columns["direction"] = np.where(way == "down", DOWN, UP).astype(np.int8)
     time = columns.get("submitted_at")
-    if time is not None and time.dtype.kind == "M":
-        columns["submitted_at"] = as_rank(time, "submitted_at", time.size)
+    if time is not None and time.dtype.kind in "MO":
+        columns["submitted_at"] = as_time(given["submitted_at"], "submitted_at", time.size)
     return columns
 
 

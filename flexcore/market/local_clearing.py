@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from flexcore.arrays import as_float, as_int
 from flexcore.errors import Findings, OfferError, check_option
-from flexcore.market.merit_order import MAX_W, as_price, as_rank
+from flexcore.market.merit_order import MAX_W, as_price, as_rank, as_time
 from flexcore.market.tree_clearing import (
     NO_BOUND,
     Book,
@@ -245,7 +245,7 @@ def clear_local(
     price_ueur_per_mwh : array_like of int64, shape (n_offers,) or (n_offers, n_steps)
         What the operator pays, negative where the BSP pays. [micro-EUR/MWh]
     submitted_at, offer_id : array_like, shape (n_offers,), optional
-        Ties of price are broken by time, then id.
+        Ties of price are broken by time, then id. Times are whole numbers, or datetimes with a zone.
     group : array_like of int, shape (n_nodes,), optional
         Perimeter of each node, -1 for none. Inside one perimeter only one direction is taken per step, see
         `flexcore.market.tree_clearing.forbidden_directions`.
@@ -269,8 +269,10 @@ def clear_local(
     ------
     OfferError
         FX-M201 unknown node, FX-M202 two lines with one id, node and direction.
+    TimeSeriesError
+        FX-T001 a time without zone.
     ValidationError
-        FX-A001..FX-A006 for shapes, types, NaN and negative quantities.
+        FX-A001..FX-A010 for shapes, types, NaN, negative quantities and missing ids or times.
     """
     check_option("method", method, ("auto", "tree", "lp"))
     forest = grid.forest
@@ -290,7 +292,7 @@ def clear_local(
     where = as_int(node, "node", dtype=np.int32, shape=(n_offers,))
     way = as_int(direction, "direction", dtype=np.int8, shape=(n_offers,), lo=0, hi=1)
     price = as_price(price_ueur_per_mwh, n_offers, n_steps)
-    ids, time = as_rank(offer_id, "offer_id", n_offers), as_rank(submitted_at, "submitted_at", n_offers)
+    ids, time = as_rank(offer_id, "offer_id", n_offers), as_time(submitted_at, "submitted_at", n_offers)
     bad = np.flatnonzero((where < 0) | (where >= n))
     found = Findings("offers", n_offers)
     if bad.size:

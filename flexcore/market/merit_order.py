@@ -1,5 +1,6 @@
 """Merit order without a grid: needs per zone, caps per perimeter."""
 
+import datetime as dt
 from typing import Any
 
 import numpy as np
@@ -7,31 +8,68 @@ import numpy.typing as npt
 
 from flexcore.arrays import as_int
 from flexcore.chunks import run_chunks
-from flexcore.errors import Findings, OfferError
+from flexcore.errors import Findings, OfferError, TimeSeriesError
 
 #: Largest power of one offer, need or cap: sums of millions of them stay far below 2^63. [W]
 MAX_W = 2**40
 _STEPS_PER_CHUNK = 4
+_EPOCH, _MICROSECOND = dt.datetime(1970, 1, 1, tzinfo=dt.UTC), dt.timedelta(microseconds=1)
+
+
+def _keys(values: Any, name: str, n: int) -> npt.NDArray[Any]:
+    """Return keys or times as an array of shape (n,), none of them missing."""
+    raw = np.asarray(values)
+    found = Findings(name)
+    if raw.shape != (n,):
+        found.add("FX-A001", f"{name} has shape {raw.shape}, expected ({n},)")
+    elif raw.dtype.kind == "O":
+        missing = [row for row, value in enumerate(raw) if value is None or value != value]
+        if missing:
+            found.add("FX-A010", f"{name} is missing in {len(missing)} rows", rows=missing)
+    found.raise_errors(OfferError)
+    if raw.dtype.kind == "O" and all(isinstance(value, int | np.integer) for value in raw):
+        raw = np.array(raw.tolist())
+    return raw
 
 
 def as_rank(values: Any, name: str, n: int) -> npt.NDArray[np.int64]:
-    """Return whole numbers that sort like the values: times, keys or text, shape (n,); None ranks all alike."""
+    """Return whole numbers that sort like the keys, all whole numbers or all text, shape (n,); None ranks all alike."""
     if values is None:
         return np.zeros(n, np.int64)
-    raw = np.asarray(values)
-    if raw.shape != (n,):
-        found = Findings(name)
-        found.add("FX-A001", f"{name} has shape {raw.shape}, expected ({n},)")
-        found.raise_errors(OfferError)
-    if raw.dtype.kind == "M" and np.isnat(raw).any():
-        found = Findings(name)
-        found.add("FX-A010", f"{name} is missing in some rows", rows=np.flatnonzero(np.isnat(raw)))
-        found.raise_errors(OfferError)
-    if raw.dtype.kind == "f":
-        raw = as_int(raw, name)
-    if raw.dtype.kind == "O":
+    raw = _keys(values, name, n)
+    if raw.dtype.kind == "O" and all(isinstance(value, str) for value in raw):
         raw = raw.astype(str)
+    if raw.dtype.kind not in "US":
+        raw = as_int(raw, name)
     return np.unique(raw, return_inverse=True)[1].astype(np.int64)
+
+
+def as_time(values: Any, name: str, n: int) -> npt.NDArray[np.int64]:
+    """Return whole numbers that sort like the times, shape (n,); None ranks all alike.
+
+    Times are whole numbers in any one unit, or datetimes or Arrow timestamps with a zone.
+
+    Raises
+    ------
+    TimeSeriesError
+        FX-T001 a time without zone: two clocks cannot be put in order.
+    """
+    if values is None:
+        return np.zeros(n, np.int64)
+    if getattr(getattr(values, "type", None), "tz", None) is not None:
+        values = values.cast("int64")  # Arrow: as an array of numpy it would lose its zone
+    raw = _keys(values, name, n)
+    naive: Any = range(n) if raw.dtype.kind == "M" else []
+    if raw.dtype.kind == "O" and all(isinstance(value, dt.datetime) for value in raw):
+        naive = [row for row, value in enumerate(raw) if value.tzinfo is None]
+        if not naive:
+            raw = np.array([(value - _EPOCH) // _MICROSECOND for value in raw], np.int64)
+    if len(naive):
+        found = Findings(name, n)
+        hint = "pass datetimes with a zone, or whole numbers"
+        found.add("FX-T001", f"{len(naive)} times have no time zone", field=name, rows=naive, hint=hint)
+        found.raise_errors(TimeSeriesError)
+    return np.asarray(as_int(raw, name))
 
 
 def as_price(values: npt.ArrayLike, n_offers: int, n_steps: int) -> npt.NDArray[np.int64]:
@@ -64,7 +102,7 @@ def select_capped(
     price_ueur_per_mwh : array_like of int64, shape (n_offers,) or (n_offers, n_steps)
         Negative where the BSP pays. [micro-EUR/MWh]
     submitted_at, offer_id : array_like, shape (n_offers,), or None
-        Ties of price are broken by time, then id, then position.
+        Ties of price are broken by time, then id, then position. Times are whole numbers, or datetimes with a zone.
     quantity_w : array_like of int64, shape (n_offers, n_steps)
         Not negative. [W]
     perimeter : array_like of int, shape (n_offers,)
@@ -86,8 +124,10 @@ def select_capped(
     ------
     OfferError
         FX-M201 an unknown perimeter or zone.
+    TimeSeriesError
+        FX-T001 a time without zone.
     ValidationError
-        FX-A001..FX-A006 for shapes, types, NaN and negative quantities.
+        FX-A001..FX-A010 for shapes, types, NaN, negative quantities and missing ids or times.
     """
     from flexcore.kernels.market.merit_order import plain_merit_order
 
@@ -106,7 +146,7 @@ def select_capped(
         if bad.size:
             found.add("FX-M201", f"{name} is not a row of its table", field=name, rows=bad, ids=values[bad])
     found.raise_errors(OfferError)
-    time, ids = as_rank(submitted_at, "submitted_at", n_offers), as_rank(offer_id, "offer_id", n_offers)
+    time, ids = as_time(submitted_at, "submitted_at", n_offers), as_rank(offer_id, "offer_id", n_offers)
     order = np.array([np.lexsort((ids, time, row)) for row in price], np.int32).reshape(-1, n_offers)
     by_step = [np.ascontiguousarray(x.T) for x in (quantity, capability, need)]
     accepted = np.empty((n_steps, n_offers), np.int64)

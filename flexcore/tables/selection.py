@@ -30,7 +30,7 @@ SELECTION: tuple[TableSpec, ...] = (
             Column(
                 "submitted_at",
                 "int64",
-                "time of submission, in any unit; breaks ties of price",
+                "time of submission, in any unit, or a datetime with a zone; breaks ties of price",
                 required=False,
                 default=0,
             ),

@@ -1,10 +1,12 @@
 """Selection of offers: worked cases, the rules one by one, tables, and bad input."""
 
+import datetime as dt
+
 import numpy as np
 import pytest
 
 import flexcore as fx
-from flexcore.errors import GridError, OfferError, OptionError, UnknownIdError, ValidationError
+from flexcore.errors import GridError, OfferError, OptionError, TimeSeriesError, UnknownIdError, ValidationError
 from flexcore.market.clearing import REASONS, clear_local
 from tests.market.clearing_cases import INF, forest, rows_of
 
@@ -281,6 +283,13 @@ def test_needs_are_rounded_up_and_limits_down():
         ({"node": [-1]}, OfferError, "FX-M201"),
         ({"direction": [2]}, ValidationError, "FX-A006"),
         ({"submitted_at": [1, 2]}, OfferError, "FX-A001"),
+        ({"submitted_at": [dt.datetime(2026, 1, 1, 9)]}, TimeSeriesError, "FX-T001"),
+        ({"submitted_at": np.array(["2026-01-01T09"], "M8[s]")}, TimeSeriesError, "FX-T001"),
+        ({"submitted_at": [None]}, OfferError, "FX-A010"),
+        ({"submitted_at": ["2026-01-01T09:00+01:00"]}, ValidationError, "FX-A002"),
+        ({"offer_id": [None]}, OfferError, "FX-A010"),
+        ({"offer_id": [(1, 2)]}, OfferError, "FX-A001"),
+        ({"offer_id": np.array([dt.date(2026, 1, 1)])}, ValidationError, "FX-A002"),
         ({"group": [0]}, ValidationError, "FX-A001"),
         ({"method": "greedy"}, OptionError, "FX-E002"),
     ],
@@ -300,6 +309,31 @@ def test_nan_rows_and_twin_lines_are_refused():
     with pytest.raises(OfferError) as caught:
         clear_local(forest([-1, 0]), rows_of([-INF, 5.0], [INF, INF]), offer_id=[4, 4], **good)
     assert caught.value.codes == ("FX-M202",)
+
+
+EARLY = dt.datetime(2026, 1, 1, 10, 0, tzinfo=dt.timezone(dt.timedelta(hours=1)))
+LATE = dt.datetime(2026, 1, 1, 9, 30, tzinfo=dt.UTC)  # its clock shows less
+
+
+@pytest.mark.rule("LFP-01")
+def test_ties_go_by_the_instant_and_whole_numbers_by_their_size():
+    case = {"node": [1, 1], "direction": [0, 0], "quantity_w": [[9], [9]], "price_ueur_per_mwh": [1, 1]}
+
+    def first(**keys):
+        return clear_local(forest([-1, 0]), rows_of([-INF, 9], [INF, INF]), **case, **keys).accepted_w[:, 0].tolist()
+
+    assert EARLY < LATE
+    assert first(submitted_at=[EARLY, LATE], offer_id=[1, 0]) == [9, 0]
+    assert first(submitted_at=[LATE, EARLY], offer_id=[0, 1]) == [0, 9]
+    for numbers in ([9, 10], np.array([9, 10], object)):
+        assert first(offer_id=numbers) == [9, 0]
+        assert first(submitted_at=numbers, offer_id=[1, 0]) == [9, 0]
+    with pytest.raises(ValidationError) as caught:
+        first(offer_id=np.array([9, "10"], object))
+    assert caught.value.codes == ("FX-A002",)
+    with pytest.raises(ValidationError) as caught:
+        first(submitted_at=np.array([9, LATE], object))
+    assert caught.value.codes == ("FX-A002",)
 
 
 OFFERS = {
@@ -336,6 +370,30 @@ def table_of(columns):
     import pyarrow as pa
 
     return pa.table(columns)
+
+
+def submitted(times):
+    return {**OFFERS, "price_ueur_per_mwh": [EUR] * 3, "element": ["x"] * 3, "submitted_at": times}
+
+
+@pytest.mark.rule("LFP-01")
+def test_tables_take_times_with_a_zone_only():
+    import pyarrow as pa
+
+    needs = {**NEEDS, "element": ["x"], "quantity_w": [3000]}
+    aware = [LATE, EARLY, LATE]
+    stamps = pa.array(aware, pa.timestamp("us", "UTC"))
+    for offers in (submitted(aware), submitted(stamps), table_of(submitted(stamps))):
+        assert fx.clear(offers, needs).accepted_w.tolist() == [0, 3000, 0]
+    naive = [dt.datetime(2026, 1, 1, 9)] * 3
+    clocks = (naive, np.array(naive, "M8[s]"), pa.array(naive, pa.timestamp("s")))
+    for offers in (*map(submitted, clocks), table_of(submitted(clocks[2]))):
+        with pytest.raises(TimeSeriesError) as caught:
+            fx.clear(offers, needs)
+        assert caught.value.codes == ("FX-T001",)
+    with pytest.raises(OfferError) as refused:
+        fx.clear(submitted([None, EARLY, LATE]), needs)
+    assert refused.value.codes == ("FX-A010",)
 
 
 @pytest.mark.rule("LFP-01")
