@@ -18,7 +18,7 @@ from flexcore.study import kpis
 from flexcore.study.city import City, Forecast
 from flexcore.study.delivery import Delivery
 from flexcore.study.kpis import KpiRow
-from flexcore.study.planning import Plan, SessionRecord
+from flexcore.study.planning import Plan, SessionRecord, forecast_margin_kw
 from flexcore.study.registration import Registration
 from flexcore.units import DOWN, GLOBAL, UP, amount_ueur, eur_per_mwh
 
@@ -111,8 +111,8 @@ def _efficiency(city: City, plan: Plan, n_threads: int) -> list[KpiRow]:
             local += cost
             continue
         selection = record.selection
-        wanted = np.abs(day.from_mtu(selection.wanted_w))[:, firm]
-        open_w = day.from_mtu(selection.unserved_w)[:, firm]
+        wanted = np.abs(day.from_mtu(selection.wanted_w, selection.mtu))[:, firm]
+        open_w = day.from_mtu(selection.unserved_w, selection.mtu)[:, firm]
         scheme_global += cost + int(amount_ueur(open_w, cap).sum())
         fragmented += int(amount_ueur(wanted, cap).sum())
         unlimited += _without_limits(city, plan, record, cap)
@@ -149,28 +149,36 @@ def _without_limits(city: City, plan: Plan, record: SessionRecord, cap: int) -> 
     )
     firm = record.session.firm
     energy = other.accepted_w[:, firm].sum(axis=1)
-    open_w = plan.day.from_mtu(other.unserved_w)[:, firm]
+    open_w = plan.day.from_mtu(other.unserved_w, other.mtu)[:, firm]
     return int(amount_ueur(energy, record.book.price_ueur_per_mwh).sum() + amount_ueur(open_w, cap).sum())
 
 
 def _common_cost(city: City, plan: Plan, cap: int, n_threads: int) -> int:
     """Price one market that serves both needs with every POD once, on the grid rows, in micro-EUR.
 
-    Where a voltage row binds, the LP decides feeder by feeder and the balance is met at the cap: an upper bound there.
+    Its net activation is that of the sessions in every quarter-hour: what local sessions moved and what the TSO wanted
+    then, by the hour if that is its product. So the outcome of the sessions is one of its answers and costs no less.
+    All feeders hang below the balance, so where a voltage row binds one LP decides the whole city, exact for the rows.
     """
     day = plan.day
     forecast = firm_forecast(city, day)
-    rows = activation_rows(city.grid, forecast.p_kw, forecast.q_kvar, n_threads=n_threads)
-    need_w = np.zeros(day.n_steps, np.int64)
+    margins = [
+        forecast_margin_kw(plan, city.forecast(day, session), day.firm(session)) for session in range(1, N_SESSIONS + 1)
+    ]
+    rows = activation_rows(
+        city.grid, forecast.p_kw, forecast.q_kvar, margin_kw=np.concatenate(margins, axis=1), n_threads=n_threads
+    )
+    moved_w = np.zeros(day.n_steps, np.int64)
     for record in plan.records:
         if record.selection is not None:
-            need_w[record.session.firm] = record.selection.need.need_w.sum(axis=0)[record.session.firm]
+            selection, firm = record.selection, record.session.firm
+            moved_w[firm] = (selection.need.local_w + day.from_mtu(selection.wanted_w, selection.mtu)).sum(axis=0)[firm]
     node, direction, price, quantity = _common_book(city, plan)
     # what PODs do not serve is bought elsewhere at the cap; it enters above the network and touches no row of it
     above = city.grid.n_nodes + 1
     chosen = clear_local(
         _grid_with_balance(city.grid),
-        _rows_with_balance(rows, need_w / 1000.0),
+        _rows_with_balance(rows, moved_w / 1000.0),
         node=np.append(node, [above, above]),
         direction=np.append(direction, [UP, DOWN]).astype(np.int8),
         quantity_w=np.concatenate([quantity, np.full((2, day.n_steps), 10**9, np.int64)]),
@@ -185,7 +193,7 @@ def _common_cost(city: City, plan: Plan, cap: int, n_threads: int) -> int:
 
 
 def _grid_with_balance(grid: Grid) -> Any:
-    """Hang all trees below one node whose row is the global need, and that below a root: node positions n + 1 and n."""
+    """Hang all trees below one node whose row is the net activation, that below a root: node positions n + 1 and n."""
     forest, n = grid.forest, grid.n_nodes
     order = np.concatenate([[n, n + 1], forest.order]).astype(np.int32)
     rank = np.empty(n + 2, np.int32)
@@ -197,12 +205,12 @@ def _grid_with_balance(grid: Grid) -> Any:
     )
 
 
-def _rows_with_balance(rows: ActivationRows, need_kw: npt.NDArray[np.float64]) -> Any:
-    """Add the rows of the two nodes above: none for the root, net activation equal to the need for the balance."""
-    none = np.full(need_kw.size, np.inf)
+def _rows_with_balance(rows: ActivationRows, moved_kw: npt.NDArray[np.float64]) -> Any:
+    """Add the rows of the two nodes above: none for the root, a net activation of `moved_kw` for the balance."""
+    none = np.full(moved_kw.size, np.inf)
     return SimpleNamespace(
-        lower_kw=np.vstack([rows.lower_kw, -none, need_kw]),
-        upper_kw=np.vstack([rows.upper_kw, none, need_kw]),
+        lower_kw=np.vstack([rows.lower_kw, -none, moved_kw]),
+        upper_kw=np.vstack([rows.upper_kw, none, moved_kw]),
         w_lower=np.vstack([rows.w_lower, -none, -none]),
         w_upper=np.vstack([rows.w_upper, none, none]),
         m=np.append(rows.m, [0.0, 0.0]),
