@@ -14,9 +14,8 @@ I8A = npt.NDArray[np.int64]
 
 _BRUTE = 12  # fractional columns whose roundings are all tried
 _DUST_W = 1e-3
-# what the price of each later column of the same price is raised by, and the last one at most [micro-EUR/MWh]
-_TIE_STEP, _TIE_MOST = 0.1, 0.9
 _DEAREST = 1e6
+_TOLERANCE = 1e-7  # of the solver: a smaller dual is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +27,8 @@ class _Columns:
     position: I8A  # per column: node
     sign: F8A
     cap_w: I8A
-    price: F8A  # with less than one micro-EUR/MWh added, so that equal prices go by tie
+    price: F8A
+    place: F8A  # 1, 2, ... in the order of ties
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +55,8 @@ def _columns(book: Book, offers: I8A, quantity: I8A, price: I8A) -> _Columns:
     # runs: offers of one node that follow each other in merit order; a price has several where nodes take turns
     merit = np.lexsort((book.tie[offers], price, book.down[offers]))
     node, down, cost = book.node[offers][merit], book.down[offers][merit], price[merit]
-    new_price = np.r_[True, (np.diff(down) != 0) | (np.diff(cost) != 0)]
-    new_run = new_price | np.r_[True, np.diff(node) != 0]
     run = np.empty(offers.size, np.int64)
-    run[merit] = np.cumsum(new_run) - 1
-    first = np.flatnonzero(new_price[new_run])
-    size = np.diff(np.r_[first, int(new_run.sum())])
-    place = np.arange(int(new_run.sum())) - np.repeat(first, size)
-    later = place * np.repeat(np.minimum(_TIE_STEP, _TIE_MOST / size), size)
+    run[merit] = np.cumsum(np.r_[True, (np.diff(down) != 0) | (np.diff(cost) != 0) | (np.diff(node) != 0)])
 
     order = np.lexsort((book.tie[offers], run, book.node[offers]))
     member = offers[order]
@@ -71,8 +65,10 @@ def _columns(book: Book, offers: I8A, quantity: I8A, price: I8A) -> _Columns:
     cap = np.zeros(int(column[-1]) + 1, np.int64)
     np.add.at(cap, column, quantity[order])
     sign = np.where(book.down[member][new] == 1, -1.0, 1.0)
-    paid = price[order][new] + later[run[order][new]]
-    return _Columns(member, column, book.node[member][new].astype(np.int64), sign, cap, paid)
+    place = np.empty(cap.size)
+    place[np.argsort(book.tie[member][new])] = np.arange(1.0, cap.size + 1)
+    position = book.node[member][new].astype(np.int64)
+    return _Columns(member, column, position, sign, cap, price[order][new].astype(np.float64), place)
 
 
 def _follow(step: I8A) -> I8A:
@@ -202,7 +198,7 @@ class _FeederProblem:
         return sparse.csr_matrix((value, (row, column)), shape=(2 * nk, nx + 2 * nk))
 
     def solve(self, *, try_all: bool) -> F8A:
-        """Return the accepted kW per column: least unserved kW, then least cost.
+        """Return the accepted kW per column: least unserved kW, then least cost, then the earliest.
 
         If `try_all`, all needs are asked for in full first, which is one LP and the usual case; only where that has no
         answer the least sum of gaps is found and then held while cost is minimised.
@@ -213,6 +209,7 @@ class _FeederProblem:
         equations = self._equations()
         # the dearest column counts a million, so that the smallest steps of price stand out from the tolerance
         cost = np.r_[self.columns.price * (_DEAREST / self.columns.price.max()), np.zeros(2 * nk)]
+        place = np.r_[self.columns.place, np.zeros(2 * nk)]
         low = np.r_[np.zeros(nx), self.y_lo, self.w_lo / self.scale]
         high = np.r_[self.columns.cap_w / 1000.0, self.y_hi, self.w_hi / self.scale]
         unit = np.where(self.needs.is_voltage, self.scale, 1.0)
@@ -224,7 +221,7 @@ class _FeederProblem:
         np.maximum.at(hard_low, variable[asked_up], amount[asked_up])
         np.minimum.at(hard_high, variable[~asked_up], -amount[~asked_up])
         if try_all and self.reachable and (hard_low <= hard_high).all():
-            answer = _highs(cost, None, None, equations, hard_low, hard_high)
+            answer = _cheapest(cost, place, None, None, equations, hard_low, hard_high)
             if answer is not None:
                 return answer[:nx]
 
@@ -239,11 +236,12 @@ class _FeederProblem:
         first = _highs(count_gaps, want, -amount, wide, low, high)
         if first is None:
             raise FlexcoreError("the selection problem has no answer, although selecting nothing is one")
-        least = float(count_gaps @ first)
+        least = float(count_gaps @ first.x)
         held = sparse.vstack([want, sparse.csr_matrix(count_gaps)], format="csr")
         # a millionth of a kW is what the solver's tolerance may need; wider only if even this has no answer
         for slack in (1e-6, 1e-6 + 1e-9 * least):
-            second = _highs(np.r_[cost, np.zeros(ng)], held, np.r_[-amount, least + slack], wide, low, high)
+            bound = np.r_[-amount, least + slack]
+            second = _cheapest(np.r_[cost, np.zeros(ng)], np.r_[place, np.zeros(ng)], held, bound, wide, low, high)
             if second is not None:
                 return second[:nx]
         raise FlexcoreError("the least unserved need of a selection could not be held while its cost was minimised")
@@ -252,8 +250,8 @@ class _FeederProblem:
         """Round to whole W; a vertex has one fractional column per tight voltage row, and all roundings are tried.
 
         The best is the one that breaks no thermal row, then no voltage row by more than 1 W at its node, then leaves
-        least unserved, then costs least. The first is always possible: thermal rows are laminar. With more fractional
-        columns than can all be tried the clearest ones are decided first, by `_round_nested`.
+        least unserved, then costs least, then is earliest. The first is always possible: thermal rows are laminar. With
+        more fractional columns than can all be tried the clearest ones are decided first, by `_round_nested`.
         """
         x_w = x_kw * 1000.0
         floor = np.clip(np.floor(x_w + _DUST_W), 0, self.columns.cap_w).astype(np.int64)
@@ -291,7 +289,8 @@ class _FeederProblem:
         gap = np.maximum(needs.amount - needs.way * (value + choice @ change.T), 0.0) / needs.per_kw
         unserved = gap.sum(axis=1) * 1000.0
         price = choice @ self.columns.price[open_]
-        best = np.lexsort((price, np.round(unserved, 3), np.round(voltage, 3), np.round(thermal, 3)))[0]
+        late = choice @ self.columns.place[open_]
+        best = np.lexsort((late, price, np.round(unserved, 3), np.round(voltage, 3), np.round(thermal, 3)))[0]
         floor[open_] += choice[best]
         return floor
 
@@ -371,16 +370,41 @@ def _excess(value: F8A, low: F8A, high: F8A) -> F8A:
     return np.maximum(np.maximum(value - high, low - value), 0.0)
 
 
-def _highs(cost: F8A, a_ub: Any, b_ub: F8A | None, a_eq: Any, low: F8A, high: F8A) -> F8A | None:
+def _cheapest(cost: F8A, place: F8A, a_ub: Any, b_ub: F8A | None, a_eq: Any, low: F8A, high: F8A) -> F8A | None:
+    """Minimise the cost, and among all answers of least cost the sum of places; None if there is no answer.
+
+    An answer costs least if and only if it keeps at its bound all that has a dual: these are held, and nothing else.
+    Prices count as equal here if less than a tenth of a millionth of a millionth of the dearest one apart.
+    """
+    from scipy import sparse
+
+    found = _highs(cost, a_ub, b_ub, a_eq, low, high)
+    if found is None:
+        return None
+    at_low, at_high = found.lower.marginals > _TOLERANCE, found.upper.marginals < -_TOLERANCE
+    free = cost[(place > 0) & ~at_low & ~at_high]
+    if np.unique(free).size < free.size:
+        b_eq = np.zeros(a_eq.shape[0])
+        if a_ub is not None and b_ub is not None:
+            tight = found.ineqlin.marginals < -_TOLERANCE
+            a_eq, b_eq = sparse.vstack([a_eq, a_ub[tight]]), np.r_[b_eq, b_ub[tight]]
+        earliest = _highs(place, a_ub, b_ub, a_eq, np.where(at_high, high, low), np.where(at_low, low, high), b_eq)
+        # within its tolerance the solver may find what it has just found to have no answer
+        found = found if earliest is None else earliest
+    return np.asarray(found.x, np.float64)
+
+
+def _highs(cost: F8A, a_ub: Any, b_ub: F8A | None, a_eq: Any, low: F8A, high: F8A, b_eq: F8A | None = None) -> Any:
     """Minimise by HiGHS dual simplex (a vertex, the same on every run); None if there is no answer."""
     from scipy.optimize import linprog
 
-    answer = linprog(cost, a_ub, b_ub, a_eq, np.zeros(a_eq.shape[0]), np.stack([low, high], axis=1), method="highs-ds")
+    b_eq = np.zeros(a_eq.shape[0]) if b_eq is None else b_eq
+    answer = linprog(cost, a_ub, b_ub, a_eq, b_eq, np.stack([low, high], axis=1), method="highs-ds")
     if answer.status == 2:
         return None
     if answer.status != 0:
         raise FlexcoreError(f"HiGHS stopped with status {answer.status}: {answer.message}")
-    return np.asarray(answer.x, np.float64)
+    return answer
 
 
 def select_by_lp(

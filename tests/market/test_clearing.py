@@ -172,6 +172,23 @@ def test_ties_between_places_go_by_submission_under_the_lp(way, times):
 
 
 @pytest.mark.rule("LFP-01")
+@pytest.mark.parametrize(("k", "dear"), [(20, 100), (1000, 30_000), (4000, 30_000), (20, 10**6), (200, 10**9)])
+def test_ties_go_by_submission_however_many_and_however_dear_another_offer(k, dear):
+    # k leaves, none of which counts more for the voltage of node 1 than another; half of them are needed
+    tree, free = [-1, 0, *[1] * k], [INF] * (k + 2)
+    need = np.full(k + 2, -INF)
+    need[1] = k / 2 + 0.5
+    times = np.random.default_rng(k).permutation(k)
+    offers = [(2 + i, 0, 1000, 80, time) for i, time in enumerate(times)]
+    result, accepted = local(
+        tree, np.full(k + 2, -INF), free, [*offers, (2, 0, 1000, dear, -1)], voltage=([1.0] * (k + 2), need, free)
+    )
+    assert result.engine.tolist() == ["lp"]
+    wanted = np.where(times < k // 2, 1000, np.where(times == k // 2, 500, 0))
+    assert accepted == [*wanted, 0]
+
+
+@pytest.mark.rule("LFP-01")
 @pytest.mark.parametrize("way", [0, 1])
 def test_many_fractional_offers_are_rounded_without_breaking_a_row(way):
     # a hundred voltage needs of 1000.6 W, and a branch above them that takes just their sum

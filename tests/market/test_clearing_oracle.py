@@ -137,3 +137,51 @@ def test_selection_with_voltage_rows_equals_the_lp_optimum(kind, seed):
         unserved_seen += total > 0
     assert "lp" in engines
     assert unserved_seen
+
+
+def missing(parent, offers, accepted, case):
+    """W of all needs that stay open, or None if a row is broken."""
+    lower, upper, m, reach, w_lower, w_upper = case
+    y = activation(parent, offers, accepted)
+    w = np.array([sum(m[i] * y[i] / 1000.0 for i in path(parent, j)) for j in range(len(parent))])
+    one_w = reach / 1000.0 * 1.002
+    total = 0.0
+    for i in np.flatnonzero(np.asarray(parent) >= 0):
+        if not min(lower[i], 0) <= y[i] <= max(upper[i], 0):
+            return None
+        if not min(w_lower[i], 0) - one_w[i] <= w[i] <= max(w_upper[i], 0) + one_w[i]:
+            return None
+        total += max(lower[i] - y[i], y[i] - upper[i], 0) if max(lower[i], -upper[i]) > 0 else 0.0
+        if max(w_lower[i], -w_upper[i]) > 0:
+            total += max(w_lower[i] - w[i], w[i] - w_upper[i], 0) / reach[i] * 1000.0
+    return total
+
+
+@pytest.mark.rule("LFP-01")
+@pytest.mark.parametrize("dear", [20, 10**9])
+@pytest.mark.parametrize("kind", ["voltage only", "limits", "all"])
+def test_no_earlier_offer_of_the_same_price_could_take_the_place_of_a_later_one(kind, dear):
+    rng = np.random.default_rng([dear, len(kind)])
+    little = W // 1000
+    tried = 0
+    for _ in range(60):
+        parent, lower, upper, m, reach, w_lower, w_upper, offers = voltage_case(rng, kind)
+        offers["price_ueur_per_mwh"] = rng.choice([10, 11, dear], len(offers["node"])) * 10**6
+        result = clear_local(forest(parent), rows_of(lower, upper, m, w_lower, w_upper), **offers)
+        if result.engine[0] != "lp":
+            continue
+        case = (lower[:, 0], upper[:, 0], m, reach, w_lower, w_upper)
+        accepted, quantity = result.accepted_w[:, 0], offers["quantity_w"][:, 0]
+        open_w = missing(parent, offers, accepted, case)
+        keys = np.stack([offers[name] for name in ("price_ueur_per_mwh", "direction", "submitted_at", "offer_id")])
+        for early, late in np.argwhere((accepted + little <= quantity)[:, None] & (accepted >= little)[None, :]):
+            same = (keys[:2, early] == keys[:2, late]).all()
+            if not same or tuple(keys[2:, early]) >= tuple(keys[2:, late]):
+                continue
+            swapped = accepted.copy()
+            swapped[early] += little
+            swapped[late] -= little
+            left = missing(parent, offers, swapped, case)
+            assert left is None or left > open_w + 1000
+            tried += 1
+    assert tried > 10
