@@ -24,7 +24,7 @@ REASON_NAMES = (
     "nothing offered through the whole unit",
     "accepted",
     "accepted in part: need met",
-    "need met by cheaper offers",
+    "no need, or met by cheaper offers",
     "other direction needed",
     "above the price cap",
     "red light",
@@ -286,7 +286,9 @@ def _reasons(
     reason[perimeter < 0] = NO_PERIMETER
     reason[~payable] = ABOVE_CAP
     sign = np.where(book.direction == UP, 1, -1)
-    reason[np.sign(wanted)[zones] != sign[:, None]] = OTHER_DIRECTION
+    asked = np.sign(wanted)[zones]
+    reason[asked == -sign[:, None]] = OTHER_DIRECTION
+    reason[asked == 0] = NOT_NEEDED
     reason[taken == offered] = ACCEPTED
     reason[offered == 0] = NOT_OFFERED
     return reason

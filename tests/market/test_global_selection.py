@@ -147,6 +147,15 @@ def test_hand_worked_selection():
     assert (down.residual_after_w == -35).all()
 
 
+@pytest.mark.rule("MSD-02")
+def test_where_nothing_is_needed_the_reason_is_not_the_direction():
+    # the second zone wants nothing, in either direction, whatever else would keep a line out
+    rows = [(10, UP, 0, 40), (10, DOWN, 0, 40), (10, UP, 1, 40), (10, DOWN, 1, 40), (99, UP, 1, 40), (10, UP, 1, 0)]
+    light = light_of([[0, 100], [0, 100]])
+    result = select_global(book_of(rows), need_of(5, 0), light, DAY, zone=[0, 0, 1, 1, 1, 1], price_cap_ueur_per_mwh=60)
+    assert result.reason[:, 0].tolist() == [RED_LIGHT, OTHER_DIRECTION, *[NOT_NEEDED] * 3, NOT_OFFERED]
+
+
 def test_cost_is_energy_times_price():
     result = select_global(book_of([(10_000_000, UP, 0, 1_000_000)]), need_of(1_000_000), light_of([[10**9], [0]]), DAY)
     assert result.cost_ueur == 24 * 10_000_000  # 24 MWh at 10 EUR
