@@ -95,12 +95,18 @@ def amount_ueur(wqh: npt.ArrayLike, price_ueur_per_mwh: npt.ArrayLike) -> IntArr
     energy = np.asarray(wqh, np.int64)
     price = np.asarray(price_ueur_per_mwh, np.int64)
     whole, rest = np.divmod(price, WQH_PER_MWH)
-    largest = np.abs(energy).max(initial=0)
+    # not abs: that of -2^63 is negative
+    largest = max(int(energy.max(initial=0)), -int(energy.min(initial=0)))
     if largest > MAX_WQH or float(largest) * float(np.abs(whole).max(initial=0) + 1) > 2.0**62:
         found = Findings("amount")
         found.add("FX-S001", "an energy or an amount is too large for exact 64-bit money")
         found.raise_errors(SettlementError)
-    return energy * whole + half_even(energy * rest, WQH_PER_MWH)
+    part = energy * rest
+    below = part // WQH_PER_MWH
+    twice = 2 * (part - below * WQH_PER_MWH)
+    # a tie looks at the whole amount: the quotient of the second part alone may be even where the amount is odd
+    amount = energy * whole + below
+    return np.asarray(amount + ((twice > WQH_PER_MWH) | ((twice == WQH_PER_MWH) & (amount % 2 != 0))), np.int64)
 
 
 def largest_remainder(total: int, weights: npt.ArrayLike) -> IntArray:

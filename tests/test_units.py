@@ -18,7 +18,14 @@ def exact(wqh: int, price: int) -> int:
     return int((Decimal(value.numerator) / Decimal(value.denominator)).quantize(Decimal(1), ROUND_HALF_EVEN))
 
 
-@given(st.integers(-(10**9), 10**9), st.integers(-(10**10), 10**10))
+# prices in steps of an eighth or a half of WQH_PER_MWH: with small energies many amounts are exact halves
+TIED_PRICES = st.integers(-100, 100).map(lambda k: k * 500_000) | st.integers(-100, 100).map(lambda k: k * 2_000_000)
+
+
+@given(
+    st.integers(-20, 20) | st.integers(-(10**9), 10**9),
+    TIED_PRICES | st.integers(-(10**10), 10**10),
+)
 def test_amounts_equal_exact_fractions(wqh, price):
     value = Fraction(wqh * price, units.WQH_PER_MWH)
     floor = value.numerator // value.denominator
@@ -31,13 +38,21 @@ def test_halves_go_to_even():
     assert units.half_even([-3, -1, 1, 3, 5], 2).tolist() == [-2, 0, 0, 2, 2]
 
 
+def test_amounts_go_to_even_whatever_the_price_is_made_of():
+    energy, price = np.meshgrid(np.arange(-30, 31), 500_000 * np.arange(-60, 61))
+    expected = [exact(int(e), int(p)) for e, p in zip(energy.ravel(), price.ravel(), strict=True)]
+    assert units.amount_ueur(energy, price).ravel().tolist() == expected
+    assert units.amount_ueur([3, 3, -3, -3], [6_000_000, -6_000_000, 6_000_000, -6_000_000]).tolist() == [4, -4, -4, 4]
+
+
 def test_amounts_at_the_edge_are_exact_or_refused():
     assert units.amount_ueur(units.MAX_WQH, units.WQH_PER_MWH - 1) == exact_edge(units.MAX_WQH, units.WQH_PER_MWH - 1)
     with pytest.raises(SettlementError) as refused:
         units.amount_ueur(units.MAX_WQH + 1, 1)
     assert refused.value.codes == ("FX-S001",)
-    with pytest.raises(SettlementError):
-        units.amount_ueur(units.MAX_WQH, 10**13)
+    for wqh, price in ((units.MAX_WQH, 10**13), (-(2**63), 1)):
+        with pytest.raises(SettlementError):
+            units.amount_ueur(wqh, price)
 
 
 def exact_edge(wqh: int, price: int) -> int:

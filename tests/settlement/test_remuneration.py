@@ -21,11 +21,14 @@ def random_terms(rng):
     ratios = sorted(int(x) for x in rng.choice([0, 250_000, 500_000, 500_000, 950_000, 1_000_000, 1_200_000], 4))
     return SettlementTerms(
         price_ueur_per_mwh=int(rng.integers(-(10**9), 10**9)),
-        penalty_ueur_per_mwh=int(rng.integers(0, 10**9)),
-        availability_ueur_per_mw_h=int(rng.choice([0, 28_800_000])),
+        # multiples of half a micro-EUR per watt quarter-hour: small energies then give exact halves
+        penalty_ueur_per_mwh=int(rng.integers(0, 10**9)) if rng.random() < 0.5 else int(rng.integers(50)) * 2_000_000,
+        availability_ueur_per_mw_h=int(rng.choice([0, 28_800_000, 6_000_000])),
         cap_ppm=int(rng.choice([0, 900_000, 1_000_000, 1_200_000])),
         tolerance_ppm=int(rng.choice([0, 50_000, 1_000_000])),
-        factor_ppm=tuple((ratio, int(rng.integers(0, 1_000_001))) for ratio in ratios[: rng.integers(1, 5)]),
+        factor_ppm=tuple(
+            (ratio, int(rng.choice([1_000_000, rng.integers(0, 1_000_001)]))) for ratio in ratios[: rng.integers(1, 5)]
+        ),
         netting=("aggregate", "pod")[rng.integers(2)],
     )
 
@@ -49,6 +52,9 @@ def random_book(rng, n_rows=None):
     }
     for name in ("baseline_w", "metered_w"):
         book[name][rng.random(shape) < rng.choice([0, 0.05])] = MISSING_W
+    if size == 3 and rng.random() < 0.5:
+        # one such price for the orders, too
+        book["price_ueur_per_mwh"][:] = rng.integers(-20, 80) * 2_000_000
     return book
 
 
