@@ -97,7 +97,8 @@ STL = _machine(
         "invalidate": ("IN_PROGRESS", "INVALID"),
         "ask": ("IN_PROGRESS", "INCOMPLETE"),
         "change": ("CONFIRMED MODULATED INVALID INCOMPLETE IN_PROGRESS", "PENDING"),
-        "owner_change": ("CONFIRMED MODULATED INVALID INCOMPLETE IN_PROGRESS", "PENDING"),
+        # also from PENDING: an approval that outlived a technical change ends with the contract
+        "owner_change": ("PENDING CONFIRMED MODULATED INVALID INCOMPLETE IN_PROGRESS", "PENDING"),
     },
     grants="confirm modulate",
     withdraws="invalidate ask owner_change",
