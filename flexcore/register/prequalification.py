@@ -15,7 +15,7 @@ from flexcore.register.states import AGGREGATE_PRODUCT
 from flexcore.units import LOCAL
 
 #: Requirements that a technical test did not meet, one bit each.
-NO_DUE_STEP, VOLUME, ACTIVATION, STEP, RAMP, NOTICE, POWER = 1, 2, 4, 8, 16, 32, 64
+NO_DUE_STEP, VOLUME, ACTIVATION, STEP, RAMP, NOTICE, POWER, UNTESTED = 1, 2, 4, 8, 16, 32, 64, 128
 FAILURES: dict[int, str] = {
     NO_DUE_STEP: "the test asked for no power",
     VOLUME: "delivered energy is below the required share",
@@ -24,6 +24,7 @@ FAILURES: dict[int, str] = {
     RAMP: "delivered power changes too much between due steps",
     NOTICE: "a member needs more time to act than the product's notice",
     POWER: "the test asked for less than the power to be qualified",
+    UNTESTED: "a direction with power to be qualified was not tested",
 }
 #: Outcomes of the Table of Equivalences: how far the best candidate came. Only the last one grants.
 NOT_ASKED, NO_TEST, OTHER_AGGREGATE, OTHER_POWER, OTHER_SERVICE, OTHER_REQUIREMENT, OTHER_SETUP, GRANTED = range(8)

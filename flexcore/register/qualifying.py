@@ -20,7 +20,7 @@ from flexcore.register.states import (
     approval_times,
 )
 from flexcore.tables import check
-from flexcore.units import UP
+from flexcore.units import DOWN, UP
 
 if TYPE_CHECKING:
     pass
@@ -132,7 +132,7 @@ class Qualifying(Holdings):
         ----------
         tests : table
             `technical_tests`, one row per test: (aggregate, product, direction). A qualification passes if all its
-            tests do.
+            tests do, and each direction in which it has power is among them.
         required_w, baseline_w, metered_w : array_like of int64, shape (n_tests, n_steps)
             Series of the whole aggregate (`aggregate_sums_w` makes them from PODs), see
             `prequalification.technical_test`. [W]
@@ -142,8 +142,8 @@ class Qualifying(Holdings):
         Returns
         -------
         TechnicalResult
-            One row per test. Failures include a member that is slower than the product's notice, and a test that
-            never asks for the power to be qualified.
+            One row per test. Failures include a member that is slower than the product's notice, a test that never
+            asks for the power to be qualified, and, in all tests of a qualification, a direction that has none.
 
         Raises
         ------
@@ -172,6 +172,9 @@ class Qualifying(Holdings):
         asked = np.asarray(required_w, np.int64).max(axis=1, initial=0)
         wanted = np.where(table["direction"] == UP, quals.up_w[rows], quals.down_w[rows])
         failed[asked < wanted] |= pq.POWER
+        for direction, power in ((UP, quals.up_w), (DOWN, quals.down_w)):
+            untested = (power > 0) & ~np.isin(np.arange(power.size), rows[table["direction"] == direction])
+            failed[untested[rows]] |= pq.UNTESTED
         result = replace(result, failed=failed)
         n = quals.state.size
         tested = np.unique(rows)

@@ -26,12 +26,17 @@ def series(*rows):
 
 
 def pass_test(register, agg, product, *, at=2000, power=None, delivered=None):
-    """Ask for all that is to be qualified, in one direction, and deliver it (or what is given)."""
+    """Ask for all that is to be qualified, and deliver it; upward what is given, and the first test is that one."""
     row = register.qualification_rows([agg], [product])[0]
-    power = register.qualifications.up_w[row] if power is None else power
-    required = series([0, power, power, power])
-    shift = required if delivered is None else series(delivered)
-    tests = {"agg_id": [agg], "product_id": [product], "direction": [0]}
+    up = register.qualifications.up_w[row] if power is None else power
+    down = register.qualifications.down_w[row]
+    required = series(*([0, x, x, x] for x in (up, down) if x > 0))
+    shift = required.copy()
+    if delivered is not None:
+        shift[0] = delivered
+    shift[1:] *= -1  # down is more withdrawal
+    n = len(required)
+    tests = {"agg_id": [agg] * n, "product_id": [product] * n, "direction": [0, 1][:n]}
     return register.run_tests(tests, required, required + 10, required + 10 - shift, at=at)
 
 
@@ -130,7 +135,7 @@ def test_a_pass_qualifies_and_a_fail_refuses(market):
     assert register.qualifications.down_w.tolist() == [3000, 2000, 2000]
     assert pass_test(register, "L1", "P_loc").passed.all()
     poor = pass_test(register, "L2", "P_loc", delivered=[0, 4000, 2000, 4000])
-    assert poor.failed.tolist() == [pq.VOLUME]
+    assert poor.failed.tolist() == [pq.VOLUME, 0]
     assert states(register) == ["PREQUALIFIED", "REFUSED", "REQUESTED"]
     quals = register.qualifications
     assert quals.ratio[:2].tolist() == [1.0, 10 / 12]
@@ -143,7 +148,7 @@ def test_a_pass_qualifies_and_a_fail_refuses(market):
     register.send("qualification", "reapply", rows=[1])
     pass_test(register, "L2", "P_loc", at=3000)
     assert states(register)[1] == "PREQUALIFIED"
-    assert register.test_counts == (3, 3)
+    assert register.test_counts == (6, 6)  # three campaigns of two directions
 
 
 def test_all_tests_of_a_qualification_must_pass(market):
@@ -158,14 +163,28 @@ def test_all_tests_of_a_qualification_must_pass(market):
     assert register.qualifications.n_tests.tolist() == [2]
 
 
+@pytest.mark.rule("PRQ-02")
+@pytest.mark.parametrize("direction", [0, 1])
+def test_a_direction_that_was_not_tested_is_not_qualified(market, direction):
+    register = market.register
+    register.request_products({"agg_id": ["L1"], "product_id": ["P_loc"]})
+    sign = 1 - 2 * direction
+    required = series([6000, 6000])
+    tests = {"agg_id": ["L1"], "product_id": ["P_loc"], "direction": [direction]}
+    result = register.run_tests(tests, required, required, required - sign * required, at=5)
+    assert result.failed.tolist() == [pq.UNTESTED]
+    assert states(register)[0] == "REFUSED"
+    assert register.qualifications.failed[0] == pq.UNTESTED
+
+
 def test_a_test_must_ask_for_the_power_and_leave_no_more_than_the_notice(market):
     register = market.register
     register.request_products({"agg_id": ["L1", "L2"], "product_id": ["P_loc"] * 2})
-    assert pass_test(register, "L1", "P_loc", power=5999).failed.tolist() == [pq.POWER]
+    assert pass_test(register, "L1", "P_loc", power=5999).failed.tolist() == [pq.POWER, 0]
     slow = register.units.activation_s.copy()
     slow[3] = 901
     register.units = replace(register.units, activation_s=slow)
-    assert pass_test(register, "L2", "P_loc").failed.tolist() == [pq.NOTICE]
+    assert pass_test(register, "L2", "P_loc").failed.tolist() == [pq.NOTICE, pq.NOTICE]
 
 
 REFUSED_REQUESTS = {
@@ -240,7 +259,7 @@ def test_only_the_pure_case_is_equivalent(market):
     assert table.derived_from.tolist() == [-1, -1, -1, 0, -1, -1]
     assert register.qualifications.derived_from.tolist() == table.derived_from.tolist()
     assert table.reason[3:].tolist() == [pq.GRANTED, pq.OTHER_AGGREGATE, pq.NO_TEST]
-    assert register.test_counts == (3, 4)
+    assert register.test_counts == (6, 8)
     # the derived one ends with the test that it was derived from (10 days), not with its own validity (20 days)
     assert register.qualifications.expires_at[3] == 2000 + 10 * DAY
     again = snapshot(register)
