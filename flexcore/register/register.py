@@ -16,8 +16,9 @@ from flexcore.errors import check_option
 from flexcore.register.pods import (
     FOREVER,
     NEVER,
+    Int64s,
 )
-from flexcore.register.readiness import aggregate_bits, unit_bits
+from flexcore.register.readiness import aggregate_bits, qualified_w, sellable_w, unit_bits
 from flexcore.register.states import (
     AGGREGATE,
     AGGREGATE_GRID,
@@ -28,6 +29,7 @@ from flexcore.register.states import (
     apply_events,
     approval_times,
 )
+from flexcore.units import DOWN, UP
 
 if TYPE_CHECKING:
     pass
@@ -174,7 +176,9 @@ class Register(Entry, Pooling, Qualifying):
         since[which], until[which] = start, NEVER if start == NEVER else end
         setattr(self, of, replace(table, suspended_from=since, suspended_to=until))
 
-    def ready(self, t: npt.ArrayLike, operator: int, *, n_threads: int = 1) -> npt.NDArray[np.uint16]:
+    def ready(
+        self, t: npt.ArrayLike, operator: int, *, direction: int | None = None, n_threads: int = 1
+    ) -> npt.NDArray[np.uint16]:
         """Tell for every unit why it is not ready for an operator at time t; 0 is ready.
 
         Parameters
@@ -183,6 +187,8 @@ class Register(Entry, Pooling, Qualifying):
             [unix s]
         operator : int
             `units.LOCAL` or `units.GLOBAL`.
+        direction : int, optional
+            `units.UP` or `units.DOWN`: only qualifications with power in it count; None: in either.
 
         Returns
         -------
@@ -191,9 +197,34 @@ class Register(Entry, Pooling, Qualifying):
         """
         side = int(as_int(operator, "operator", shape=(), lo=0, hi=1))
         times = as_int(np.atleast_1d(t), "t", shape=(None,), lo=0)
-        from_aggregate = aggregate_bits(self.aggregates, self.products, self.qualifications, times, self.tz)
+        way = None if direction is None else int(as_int(direction, "direction", shape=(), lo=UP, hi=DOWN))
+        from_aggregate = aggregate_bits(self.aggregates, self.products, self.qualifications, times, self.tz, way)
         bits = unit_bits(self.units, side, from_aggregate, times, n_threads)
         return bits[:, 0] if np.ndim(t) == 0 else bits
+
+    def ready_w(self, t: npt.ArrayLike, operator: int, direction: int, *, n_threads: int = 1) -> Int64s:
+        """Return what every unit may sell at times t: its enrolled power if it is ready in that direction.
+
+        The sum over an aggregate is at most the power that it is qualified for; where more is enrolled, the last units
+        by id give way.
+
+        Parameters
+        ----------
+        t : array_like of int64, shape (n_times,)
+            [unix s]
+        operator, direction : int
+            `units.LOCAL` or `units.GLOBAL`, `units.UP` or `units.DOWN`.
+
+        Returns
+        -------
+        ndarray of int64, shape (n_units, n_times)
+            [W]
+        """
+        times = as_int(t, "t", shape=(None,), lo=0)
+        ready = self.ready(times, operator, direction=direction, n_threads=n_threads) == 0
+        n = self.aggregates.agg_id.size
+        most = qualified_w(n, self.products, self.qualifications, times, self.tz, direction)
+        return sellable_w(self.members, self.aggregates.operator == operator, direction, ready, most)
 
     def _release(self, gone: npt.NDArray[np.bool_], entity: str) -> None:
         """Free the memberships of terminated aggregates or units."""

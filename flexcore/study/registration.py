@@ -30,7 +30,8 @@ class Registration:
     register : Register
     pod_of_unit : ndarray of int32, shape (n_units,)
     ready_w : ndarray of int64, shape (2, 2, n_pods, n_steps)
-        Enrolled power of ready units by operator and direction, before slots and devices. [W]
+        Enrolled power of ready units by operator and direction, at most what their aggregate is qualified for, before
+        slots and devices. [W]
     """
 
     register: Register
@@ -169,14 +170,13 @@ def _test(register: Register, city: City, operator: int, at: int, n_threads: int
 
 
 def _ready_power(register: Register, day: MarketDay, n_pods: int, n_threads: int) -> Int64s:
-    """Enrolled power of the units that are ready, per operator, direction, POD and step."""
-    units = register.units
+    """Power that ready units may sell, per operator, direction, POD and step."""
     power = np.zeros((2, 2, n_pods, day.n_steps), np.int64)
     hours = (day.first_qh + 4 * np.arange(day.n_hours)) * 900
     for operator in (LOCAL, GLOBAL):
-        ready = np.repeat(register.ready(hours, operator, n_threads=n_threads) == 0, 4, axis=1)
-        for direction, enrolled in ((UP, units.enrolled_up_w), (DOWN, units.enrolled_down_w)):
-            np.add.at(power[operator, direction], units.pod, np.where(ready, enrolled[operator][:, None], 0))
+        for direction in (UP, DOWN):
+            hourly = register.ready_w(hours, operator, direction, n_threads=n_threads)
+            np.add.at(power[operator, direction], register.units.pod, np.repeat(hourly, 4, axis=1))
     return power
 
 

@@ -78,8 +78,8 @@ def approval(machine, event, before, at):
     return before
 
 
-def ready(register, unit, operator, now, window_open):
-    """Names of the causes for which one unit is not ready at one time."""
+def ready(register, unit, operator, now, window_open, direction=None):
+    """Names of the causes for which one unit is not ready at one time, in one direction or in any."""
     u, a, q = register.units, register.aggregates, register.qualifications
     causes = set()
     if u.state[unit] != 1:
@@ -102,7 +102,8 @@ def ready(register, unit, operator, now, window_open):
         for row in range(q.state.size):
             if q.aggregate[row] == aggregate:
                 approved = 0 <= q.approved_at[row] <= now < q.expires_at[row]
-                if approved or q.state[row] == 4:
+                power = {0: q.up_w[row], 1: q.down_w[row], None: q.up_w[row] + q.down_w[row]}[direction]
+                if power > 0 and (approved or q.state[row] == 4):
                     good.append(row)
         if not good:
             causes.add("product")
@@ -111,3 +112,22 @@ def ready(register, unit, operator, now, window_open):
     if suspended:
         causes.add("suspended")
     return causes
+
+
+def ready_w(register, operator, direction, now, window_open):
+    """What each unit may sell: members in the order of their ids, until the qualified power is used up."""
+    u, q = register.units, register.qualifications
+    enrolled = (u.enrolled_up_w, u.enrolled_down_w)[direction][operator]
+    sold = [0] * len(enrolled)
+    left = {}
+    for row in range(q.state.size):
+        stands = 0 <= q.approved_at[row] <= now < q.expires_at[row] or q.state[row] == 4
+        if stands and window_open(q.product[row], now):
+            power = int((q.up_w, q.down_w)[direction][row])
+            left[q.aggregate[row]] = max(left.get(q.aggregate[row], 0), power)
+    for unit in sorted(range(len(sold)), key=lambda k: u.unit_id[k]):
+        if not ready(register, unit, operator, now, window_open, direction):
+            aggregate = u.aggregate[operator, unit]
+            sold[unit] = min(int(enrolled[unit]), left[aggregate])
+            left[aggregate] -= sold[unit]
+    return sold

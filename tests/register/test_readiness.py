@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from flexcore.errors import OptionError, StateError, ValidationError
 from flexcore.register import readiness
 from flexcore.register.register import Register
-from flexcore.units import GLOBAL, LOCAL
+from flexcore.units import DOWN, GLOBAL, LOCAL, UP
 from tests.reference import register_states as reference
 from tests.register.conftest import (
     Nodes,
@@ -47,7 +47,7 @@ def admitted(register):
     register.send("grid", "approve", at=1500)
     for side, product in ((0, "P_loc"), (1, "P_glo")):
         ids = register.aggregates.agg_id[register.aggregates.operator == side]
-        register.request_products({"agg_id": ids, "product_id": np.full(ids.size, product)})
+        register.request_products({"agg_id": ids, "product_id": np.full(ids.size, product)}, partial=True)
     register.send("qualification", "admit")
     return register
 
@@ -84,6 +84,24 @@ def test_a_repeated_check_does_not_take_readiness_away(market):
     assert register.ready(NOON, LOCAL)[0] == BITS["grid"]
 
 
+@pytest.mark.rule("PRQ-01")
+def test_no_direction_and_no_power_is_sold_that_is_not_qualified(register):
+    form(register, {"L1": ("B1", 0, [2, 0, 1]), "G1": ("B1", 1, [0, 1])})
+    products = products_table(down=np.array([False, True]), granularity_w=np.array([2500, 500]))
+    register.register_products(products)
+    admitted(register)
+    assert register.qualifications.up_w.tolist() == [5000, 4000]  # of 6000 and 4000 enrolled
+    assert register.qualifications.down_w.tolist() == [0, 2000]
+    assert register.ready_w([NOON], LOCAL, UP)[:4, 0].tolist() == [2000, 2000, 1000, 0]
+    assert register.ready_w([NOON], LOCAL, DOWN).sum() == 0
+    assert register.ready_w([NOON], GLOBAL, DOWN)[:4, 0].tolist() == [1000, 1000, 0, 0]
+    assert register.ready(NOON, LOCAL, direction=DOWN)[0] == BITS["product"] | BITS["window"]
+    assert register.ready(NOON, LOCAL, direction=UP)[0] == register.ready(NOON, LOCAL)[0] == 0
+    # who is not ready leaves the power to the others
+    register.send("unit", "pause", rows=[0])
+    assert register.ready_w([NOON], LOCAL, UP)[:4, 0].tolist() == [0, 2000, 2000, 0]
+
+
 def test_windows_are_local_and_wrap_around(register):
     form(register, {"L1": ("B1", 0, [0])})
     window = {"first_month": [11, 1], "last_month": [2, 12], "first_hour": [17, 0], "last_hour": [20, 23]}
@@ -108,7 +126,10 @@ def test_against_the_loop(data):
     register = registered()
     register.apply_static_light(at=1000)
     form(register, {"L1": ("B1", 0, [0, 1]), "L2": ("B1", 0, [2]), "G1": ("B1", 1, [0, 3])})
-    register.register_products(products_table(first_hour=np.array([10, 0]), last_hour=np.array([13, 23])))
+    up, down = ([data.draw(st.booleans()) for _ in range(2)] for _ in range(2))
+    step = np.array([data.draw(st.sampled_from([500, 900, 1900])) for _ in range(2)])
+    window = {"first_hour": np.array([10, 0]), "last_hour": np.array([13, 23])}
+    register.register_products(products_table(**window, up=np.array(up), down=np.array(down), granularity_w=step))
     if data.draw(st.booleans()):
         admitted(register)
     rows = st.lists(st.integers(0, 2), unique=True, max_size=3)
@@ -132,6 +153,14 @@ def test_against_the_loop(data):
             for k, now in enumerate(times):
                 causes = reference.ready(register, unit, operator, now, window_open)
                 assert bits[unit, k] == sum(BITS[cause] for cause in causes)
+        for direction in (UP, DOWN):
+            bits = register.ready(times, operator, direction=direction)
+            power_w = register.ready_w(times, operator, direction)
+            for k, now in enumerate(times):
+                causes = [reference.ready(register, unit, operator, now, window_open, direction) for unit in range(12)]
+                assert bits[:, k].tolist() == [sum(BITS[cause] for cause in of_unit) for of_unit in causes]
+                expected = reference.ready_w(register, operator, direction, now, window_open)
+                assert power_w[:, k].tolist() == expected
 
 
 def test_refused_events_change_nothing(market):
