@@ -89,7 +89,7 @@ CODES: dict[str, str] = {
     "FX-R016": "a state machine has no such transition",
     "FX-R017": "a guard forbids the transition",
     "FX-R018": "an aggregate asks for a product of the other operator",
-    "FX-R019": "an aggregate asks for a product twice",
+    "FX-R019": "an aggregate asks twice for a product, or for one that is decided already",
     "FX-R020": "the power to be qualified does not fit the aggregate or the product",
     "FX-R021": "an aggregate lies outside the perimeter of the product",
     "FX-R022": "an aggregate or a unit is terminated",

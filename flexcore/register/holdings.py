@@ -230,8 +230,25 @@ class Holdings:
             derived_from=np.where(both, -1, quals.derived_from).astype(np.int32),
         )
 
+    def _most_w(self, aggregate: Int32s, product: Int32s) -> tuple[Int64s, Int64s]:
+        """Power that an aggregate can at most have qualified for a product, up and down.
+
+        All that is enrolled in the directions of the product, rounded down to its granularity; less than its minimum is
+        not offered at all, while the other direction may still be.
+        """
+        goods = self.products
+        step, least = goods.granularity_w[product], goods.min_w[product]
+        most = []
+        for enrolled, covered in zip(self.enrolled_w(), (goods.up, goods.down), strict=True):
+            power = np.where(covered[product], enrolled[aggregate] // step * step, 0)
+            most.append(np.where(power < least, 0, power))
+        return most[0], most[1]
+
     def _reopen(self, aggregates: npt.NDArray[np.integer[Any]]) -> None:
-        """Take a relevant change of aggregates to their grid check and their qualifications."""
+        """Take a relevant change of aggregates to their grid check and their qualifications.
+
+        What is to be qualified is no more than what is enrolled now; to ask for more takes a new request.
+        """
         if not aggregates.size:
             return
         concerned = np.zeros(self.aggregates.agg_id.size, bool)
@@ -241,7 +258,14 @@ class Holdings:
         moved = apply_events(AGGREGATE_GRID, self.aggregates.grid_state, event, ids=self.aggregates.agg_id)
         self.aggregates = replace(self.aggregates, grid_state=moved.state)
         quals = self.qualifications
-        self._move_qualifications(concerned[quals.aggregate] & AGGREGATE_PRODUCT.takes(quals.state, "change"), "change")
+        here = concerned[quals.aggregate]
+        up, down = self._most_w(quals.aggregate, quals.product)
+        self.qualifications = replace(
+            quals,
+            up_w=np.where(here, np.minimum(quals.up_w, up), quals.up_w),
+            down_w=np.where(here, np.minimum(quals.down_w, down), quals.down_w),
+        )
+        self._move_qualifications(here & AGGREGATE_PRODUCT.takes(quals.state, "change"), "change")
 
     def _check_bsp(self, party: Int32s, ids: Keys, found: Findings) -> None:
         if not self.parties.kind.size:

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from flexcore.errors import Findings, RegisterError
 from flexcore.register import prequalification as pq
-from flexcore.register.ids import look_up, shown
+from flexcore.register.ids import look_up, positions, shown
 from flexcore.register.pods import (
     Int64s,
 )
@@ -34,6 +34,8 @@ class Qualifying(Holdings):
     def request_products(self, data: Any, *, partial: bool = False) -> npt.NDArray[np.bool_]:
         """Ask for the qualification of aggregates for products (table `qualification_requests`).
 
+        A request for what is REQUESTED already, first or again, replaces the power to be qualified.
+
         Parameters
         ----------
         data : table
@@ -50,7 +52,8 @@ class Qualifying(Holdings):
         Raises
         ------
         RegisterError
-            FX-R005 unknown key, FX-R018 product of the other operator, FX-R019 asked twice, FX-R020 power above the
+            FX-R005 unknown key, FX-R018 product of the other operator, FX-R019 asked twice, or tested or
+            admitted already, FX-R020 power above the
             enrolled one, below the product's minimum or off its granularity, FX-R021 outside the product's perimeter,
             FX-R022 terminated.
         """
@@ -61,26 +64,19 @@ class Qualifying(Holdings):
         product = look_up(self.products.product_id, table["product_id"], found, "product_id", "product")
         found.raise_errors(RegisterError)
         goods = self.products
-        enrolled_up, enrolled_down = self.enrolled_w()
         powers, misfit = [], np.zeros(n, bool)
-        for wanted, enrolled, covered in (
-            (table["up_w"], enrolled_up[aggregate], goods.up[product]),
-            (table["down_w"], enrolled_down[aggregate], goods.down[product]),
-        ):
-            step = goods.granularity_w[product]
-            all_of_it = np.where(covered, enrolled // step * step, 0)
-            power = np.where(wanted < 0, all_of_it, wanted)
-            # what is less than the minimum is not offered at all; the other direction may still be
-            power = np.where((wanted < 0) & (power < goods.min_w[product]), 0, power)
-            misfit |= (power > np.where(covered, enrolled, 0)) | (power % step != 0)
+        for wanted, most in zip((table["up_w"], table["down_w"]), self._most_w(aggregate, product), strict=True):
+            power = np.where(wanted < 0, most, wanted)
+            misfit |= (power > most) | (power % goods.granularity_w[product] != 0)
             misfit |= (power > 0) & (power < goods.min_w[product])
             powers.append(power)
         up_w, down_w = powers
         misfit |= (up_w == 0) & (down_w == 0)
+        quals = self.qualifications
         pair = aggregate.astype(np.int64) * max(goods.operator.size, 1) + product
-        held = (
-            self.qualifications.aggregate.astype(np.int64) * max(goods.operator.size, 1) + self.qualifications.product
-        )
+        held = positions(quals.aggregate.astype(np.int64) * max(goods.operator.size, 1) + quals.product, pair)
+        decided = held >= 0
+        decided[decided] = quals.state[held[decided]] != AGGREGATE_PRODUCT.state("REQUESTED")
         _, inverse, counts = np.unique(pair, return_inverse=True, return_counts=True)
         area = goods.flex_area[product]
         problems = (
@@ -89,7 +85,7 @@ class Qualifying(Holdings):
                 "the product belongs to the other operator",
                 goods.operator[product] != self.aggregates.operator[aggregate],
             ),
-            ("FX-R019", "the product is asked for twice", (counts[inverse] > 1) | np.isin(pair, held)),
+            ("FX-R019", "the product is asked for twice", (counts[inverse] > 1) | decided),
             ("FX-R020", "the power does not fit the aggregate or the product", misfit),
             (
                 "FX-R021",
@@ -111,7 +107,11 @@ class Qualifying(Holdings):
                 text = f"{message} in {rows.size} rows (products {products})"
                 found.add(code, text, field="agg_id", rows=rows, ids=table["agg_id"][rows])
         found.raise_errors(RegisterError)
-        new = new_qualifications(aggregate[good], product[good], up_w[good], down_w[good])
+        again, first = good & (held >= 0), good & (held < 0)
+        up, down = quals.up_w.copy(), quals.down_w.copy()
+        up[held[again]], down[held[again]] = up_w[again], down_w[again]
+        self.qualifications = replace(quals, up_w=up, down_w=down)
+        new = new_qualifications(aggregate[first], product[first], up_w[first], down_w[first])
         names = Qualifications.__dataclass_fields__
         self.qualifications = self.qualifications.adding(**{name: getattr(new, name) for name in names})
         return good

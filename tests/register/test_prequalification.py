@@ -415,3 +415,35 @@ def test_a_new_member_reopens_too(market):
     register = requested(market)
     register.enrol({"agg_id": ["L1"], "unit_id": unit_ids(6)})
     assert states(register)[:3] == ["REQUESTED", "PREQUALIFIED", "PREQUALIFIED"]
+
+
+@pytest.mark.rule("PRQ-04")
+def test_a_cut_leaves_no_more_to_qualify_than_is_enrolled(market):
+    register = requested(market)
+    register.report_change(register.unit_rows(unit_ids(0, 1, 3)), up_w=[0, 0, 1250], down_w=[1000, 1000, 0])
+    # L1, L2, G1, G2; the last 1000 W down of L2 are as much as the minimum, and G3 is not concerned
+    quals = register.qualifications
+    assert quals.up_w.tolist() == [2000, 3000, 4000, 2000, 5000, 4000]
+    assert quals.down_w.tolist() == [3000, 1000, 2000, 3000, 2000, 2000]
+    assert pass_test(register, "L1", "P_loc", at=4000).passed.all()
+    assert states(register)[0] == "PREQUALIFIED"
+    # what falls below the minimum is not offered at all
+    register.report_change(register.unit_rows(unit_ids(2)), up_w=[999])
+    assert register.qualifications.up_w[0] == 0
+
+
+@pytest.mark.rule("PRQ-04")
+def test_a_reopened_request_can_be_replaced(market):
+    register = requested(market)
+    again = {"agg_id": ["L1"], "product_id": ["P_loc"], "up_w": [4000], "down_w": [0]}
+    with pytest.raises(RegisterError, match="FX-R019"):  # it is qualified
+        register.request_products(again)
+    register.enrol({"agg_id": ["L1"], "unit_id": unit_ids(6)})
+    assert register.qualifications.up_w[0] == 6000  # more is enrolled, but nobody asked for it
+    n = register.qualifications.state.size
+    assert register.request_products({"agg_id": ["L1"], "product_id": ["P_loc"]}).all()
+    assert register.qualifications.up_w[0] == 8000
+    assert register.request_products(again).all()
+    assert (register.qualifications.up_w[0], register.qualifications.down_w[0]) == (4000, 0)
+    assert register.qualifications.state.size == n
+    assert pass_test(register, "L1", "P_loc", at=4000).passed.all()
