@@ -108,6 +108,8 @@ class Qualifications(Rows):
         Outcome of the Table of Equivalences: see `prequalification`.
     n_tests, n_tests_saved : ndarray of int32
         Technical tests run, and those that an equivalence made unnecessary.
+    n_tests_last : ndarray of int32
+        Technical tests of the last decision; an equivalence saves as many.
     """
 
     aggregate: Int32s
@@ -123,6 +125,7 @@ class Qualifications(Rows):
     toe_reason: Bytes
     n_tests: Int32s
     n_tests_saved: Int32s
+    n_tests_last: Int32s
 
 
 def no_products() -> Products:
@@ -139,7 +142,7 @@ def new_qualifications(aggregate: Int32s, product: Int32s, up_w: Int64s, down_w:
     missing = np.full(n, -1, np.int32)
     unknown = np.full(n, np.nan)
     return Qualifications(
-        aggregate, product, up_w, down_w, byte, never, never, missing, unknown, byte, byte, none, none
+        aggregate, product, up_w, down_w, byte, never, never, missing, unknown, byte, byte, none, none, none
     )
 
 

@@ -190,9 +190,8 @@ class Qualifying(Holdings):
         event[tested] = np.where(causes[tested] == 0, AGGREGATE_PRODUCT.event("pass"), AGGREGATE_PRODUCT.event("fail"))
         decided = apply_events(AGGREGATE_PRODUCT, testing.state, event, ids=self._qualification_names())
         approved = approval_times(AGGREGATE_PRODUCT, quals.approved_at, decided, now)
-        n_tests = quals.n_tests.copy()
-        np.add.at(n_tests, rows, 1)
-        was_tested = np.isin(np.arange(n), tested)
+        n_tests = np.bincount(rows, minlength=n).astype(np.int32)
+        was_tested = n_tests > 0
         self.qualifications = replace(
             quals,
             state=decided.state,
@@ -200,7 +199,8 @@ class Qualifying(Holdings):
             expires_at=self._expiry(approved, quals.expires_at, decided.applied),
             failed=np.where(was_tested, causes, quals.failed),
             ratio=ratio,
-            n_tests=n_tests,
+            n_tests=quals.n_tests + n_tests,
+            n_tests_last=np.where(was_tested, n_tests, quals.n_tests_last),
         )
         return result
 
@@ -222,7 +222,7 @@ class Qualifying(Holdings):
         source = np.where(granted, table.derived_from, 0)
         if source.size:
             expires = np.where(granted, np.minimum(expires, quals.expires_at[source]), expires)
-        saved = np.where(granted, quals.n_tests[source], 0) if source.size else np.zeros(0, np.int32)
+        saved = np.where(granted, quals.n_tests_last[source], 0) if source.size else np.zeros(0, np.int32)
         self.qualifications = replace(
             quals,
             state=moved.state,

@@ -123,8 +123,10 @@ class Register(Entry, Pooling, Qualifying):
         else:
             approved = approval_times(machine, self.qualifications.approved_at, moved, now)
             expires = self._expiry(approved, self.qualifications.expires_at, moved.applied)
+            # these events decide without a test
+            n_tests = np.where(moved.applied, 0, self.qualifications.n_tests_last).astype(np.int32)
             self.qualifications = replace(
-                self.qualifications, state=moved.state, approved_at=approved, expires_at=expires
+                self.qualifications, state=moved.state, approved_at=approved, expires_at=expires, n_tests_last=n_tests
             )
         if event == "terminate":
             self._release(moved.applied, entity)

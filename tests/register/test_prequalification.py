@@ -301,6 +301,27 @@ def test_other_power_is_not_the_pure_case(market):
     assert register.apply_equivalences(at=2000 + 10 * DAY).reason[1] == pq.NO_TEST  # expired
 
 
+@pytest.mark.rule("PRQ-03")
+def test_an_equivalence_saves_the_tests_of_one_decision(market):
+    register = market.register
+    register.request_products({"agg_id": ["L1", "G1"], "product_id": ["P_loc", "P_glo"]})
+    pass_test(register, "L1", "P_loc", delivered=[0, 0, 0, 0])
+    register.send("qualification", "reapply", rows=[0])
+    for year, counts in enumerate([(4, 6), (6, 10), (8, 14)]):  # the failed campaign of two tests saved nothing
+        at = 2000 + year * 365 * DAY
+        register.expire(at)
+        pass_test(register, "L1", "P_loc", at=at)
+        register.apply_equivalences(at=at)
+        assert register.test_counts == counts
+    # verified without a test: nothing to be saved
+    register.expire(2000 + 3 * 365 * DAY)
+    register.send("qualification", "admit", rows=[0], at=at)
+    register.send("qualification", "verify", rows=[0], at=at)
+    register.apply_equivalences(at=at)
+    assert states(register) == ["VERIFIED", "EQUIVALENT"]
+    assert register.test_counts == (8, 14)
+
+
 def test_a_test_of_the_other_operator_does_not_count(market):
     register = market.register
     register.request_products({"agg_id": ["L1", "G1"], "product_id": ["P_loc", "P_glo"]})
