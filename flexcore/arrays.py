@@ -77,6 +77,8 @@ def as_int(
 ) -> npt.NDArray[Any]:
     """Return `values` as a C-contiguous integer array; fractions, NaN and values outside lo..hi are refused.
 
+    So are booleans: a mask would be read as the positions 0 and 1.
+
     Raises
     ------
     ValidationError
@@ -90,8 +92,9 @@ def as_int(
     high = int(limits.max) if hi is None else hi
     if raw.size == 0 and raw.dtype.kind == "f":
         raw = raw.astype(kind)
-    if raw.dtype.kind not in "iubf":
-        found.add("FX-A002", f"{name} has type {raw.dtype}, expected whole numbers")
+    if raw.dtype.kind not in "iuf":
+        hint = "np.flatnonzero(mask) gives the positions of a mask" if raw.dtype.kind == "b" else ""
+        found.add("FX-A002", f"{name} has type {raw.dtype}, expected whole numbers", hint=hint)
         found.raise_errors()
     _check_shape(raw, name, shape)
     if raw.dtype.kind == "f":
@@ -99,7 +102,7 @@ def as_int(
         if fraction.any():
             found.add("FX-A002", f"{name} is not a whole number in some rows", rows=_bad_rows(fraction))
             found.raise_errors()
-    if raw.size and raw.dtype != np.bool_ and (int(raw.min()) < low or int(raw.max()) > high):
+    if raw.size and (int(raw.min()) < low or int(raw.max()) > high):
         rows = _bad_rows((raw < low) | (raw > high))
         if low == 0 and int(raw.min()) < 0:
             found.add("FX-A004", f"{name} is negative in {rows.size} of {len(np.atleast_1d(raw))} rows", rows=rows)

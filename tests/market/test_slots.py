@@ -138,6 +138,10 @@ def test_wrong_arguments_are_typed_errors():
     with pytest.raises(ValidationError) as error:
         slots.hold(LOCAL, [0], np.ones(5, bool))
     assert error.value.codes == ("FX-A001",)
+    for act in (slots.hold, lambda _, mask, steps: slots.block(mask, steps)):
+        with pytest.raises(ValidationError, match="flatnonzero") as error:
+            act(LOCAL, np.array([False, True]), np.ones(4, bool))
+        assert error.value.codes == ("FX-A002",)
     assert not slots.state.any()
     with pytest.raises(ValueError):
         slots.state[0, 0] = 1

@@ -185,6 +185,21 @@ def test_refused_events_change_nothing(market):
     assert_same(before, snapshot(register))
 
 
+def test_a_mask_is_not_taken_for_positions(market):
+    register = market.register
+    before = snapshot(register)
+    mask = np.isin(np.arange(12), [5, 7])
+    for act in (
+        lambda: register.send("unit", "terminate", rows=mask),
+        lambda: register.suspend("units", mask, start=NOON),
+        lambda: register.report_change(mask),
+    ):
+        with pytest.raises(ValidationError, match="flatnonzero") as refused:
+            act()
+        assert refused.value.codes == ("FX-A002",)
+    assert_same(before, snapshot(register))
+
+
 # -- order does not matter -------------------------------------------------------------------------------------------
 
 
