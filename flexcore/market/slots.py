@@ -138,6 +138,10 @@ class Slots:
         other._state = self._state.copy()
         return other
 
+    @staticmethod
+    def _side(operator: int) -> int:
+        return int(as_int(operator, "operator", shape=(), lo=LOCAL, hi=GLOBAL))
+
     def _marked(self, pods: npt.ArrayLike, mask: npt.ArrayLike) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
         """Check POD rows and marked steps; a (n_steps,) mask holds for every row."""
         rows = as_int(pods, "pods", dtype=np.int32, shape=(None,), lo=0, hi=self.n_pods - 1)
@@ -174,12 +178,14 @@ class Slots:
         StateError
             FX-M101 held by the other operator, FX-M102 held by the same one (release first; the rest of a selected POD
             cannot be sold, MUT-02), FX-M103 blocked, FX-M104 one slot twice in the call. Nothing is changed then.
+        ValidationError
+            FX-A001, FX-A002, FX-A004, FX-A006 an operator, a POD or a mask of wrong shape, type or range.
         """
         from flexcore.kernels.market import slots as kernels
 
+        side = np.uint8(self._side(operator))
         rows, marked = self._marked(pods, mask)
         status = np.zeros(rows.size, np.uint8)
-        side = np.uint8(operator)
 
         def check(lo: int, hi: int) -> None:
             kernels.check_hold(self._state, rows, marked, side, status, lo, hi)
@@ -244,12 +250,13 @@ class Slots:
         Firm slots and those of the other operator stay. Returns the number of slots freed.
         """
         start, stop, _ = slice(from_step, None).indices(self.n_steps)
-        return self._replace(preliminary(operator), FREE, start, stop)
+        return self._replace(preliminary(self._side(operator)), FREE, start, stop)
 
     def make_firm(self, operator: int, steps: slice) -> int:
         """Turn the operator's preliminary slots of `steps` into firm ones; returns their number."""
+        side = self._side(operator)
         start, stop, _ = steps.indices(self.n_steps)
-        return self._replace(preliminary(operator), firm(operator), start, stop)
+        return self._replace(preliminary(side), firm(side), start, stop)
 
     def block(self, pods: npt.ArrayLike, mask: npt.ArrayLike) -> int:
         """Block free slots for both operators (recovery time, suspension); held ones keep their holder.
@@ -266,11 +273,12 @@ class Slots:
     def _mark(self, name: str, operator: int) -> npt.NDArray[np.bool_]:
         from flexcore.kernels.market import slots as kernels
 
+        side = np.uint8(self._side(operator))
         out = np.empty(self._state.shape, np.bool_)
         kernel = getattr(kernels, name)
 
         def task(lo: int, hi: int) -> None:
-            kernel(self._state, np.uint8(operator), out, lo, hi)
+            kernel(self._state, side, out, lo, hi)
 
         run_chunks(task, self.n_pods, n_threads=self.n_threads, chunk=_CHUNK)
         return out

@@ -142,6 +142,16 @@ def test_wrong_arguments_are_typed_errors():
         with pytest.raises(ValidationError, match="flatnonzero") as error:
             act(LOCAL, np.array([False, True]), np.ones(4, bool))
         assert error.value.codes == ("FX-A002",)
+    for operator in (2, -1, 0.5, True):
+        for act in (
+            lambda who: slots.hold(who, [0], np.ones(4, bool)),
+            lambda who: slots.release(who, 0),
+            lambda who: slots.make_firm(who, slice(0, 4)),
+            slots.unavailable,
+            slots.held,
+        ):
+            with pytest.raises(ValidationError, match="operator"):
+                act(operator)
     assert not slots.state.any()
     with pytest.raises(ValueError):
         slots.state[0, 0] = 1
