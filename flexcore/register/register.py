@@ -170,12 +170,20 @@ class Register(Entry, Pooling, Qualifying):
         self._reopen(np.unique(owners[owners >= 0]))
 
     def suspend(self, of: Literal["units", "aggregates"], rows: Rows = None, *, start: int, end: int = FOREVER) -> None:
-        """Suspend units or aggregates for [start, end), whatever their status; `start=-1` lifts the suspension."""
+        """Suspend units or aggregates for [start, end), whatever their status; `start=-1` lifts the suspension.
+
+        Raises
+        ------
+        ValidationError
+            FX-A002 a time is not a whole number of seconds, FX-A006 outside its range, or `end` not after `start`.
+        """
         check_option("of", of, ("units", "aggregates"))
+        first = int(as_int(start, "start", shape=(), lo=NEVER))
+        last = NEVER if first == NEVER else int(as_int(end, "end", shape=(), lo=first + 1))
         table: Any = getattr(self, of)
         since, until = table.suspended_from.copy(), table.suspended_to.copy()
         which = self._rows(rows, since.size)
-        since[which], until[which] = start, NEVER if start == NEVER else end
+        since[which], until[which] = first, last
         setattr(self, of, replace(table, suspended_from=since, suspended_to=until))
 
     def ready(

@@ -185,6 +185,26 @@ def test_refused_events_change_nothing(market):
     assert_same(before, snapshot(register))
 
 
+@pytest.mark.parametrize(
+    ("times", "code"),
+    [
+        ({"start": 10, "end": 5}, "FX-A006"),
+        ({"start": 10, "end": 10}, "FX-A006"),
+        ({"start": -2}, "FX-A006"),
+        ({"start": "2026"}, "FX-A002"),
+        ({"start": float("nan")}, "FX-A002"),
+        ({"start": 10, "end": float("nan")}, "FX-A002"),
+        ({"start": [10, 20]}, "FX-A001"),
+    ],
+)
+def test_a_suspension_that_is_no_interval_is_refused(market, times, code):
+    before = snapshot(market.register)
+    with pytest.raises(ValidationError) as refused:
+        market.register.suspend("units", [0, 1], **times)
+    assert refused.value.codes == (code,)
+    assert_same(before, snapshot(market.register))
+
+
 def test_a_mask_is_not_taken_for_positions(market):
     register = market.register
     before = snapshot(register)
