@@ -90,6 +90,31 @@ def test_naive_foreign_and_crooked_times_are_refused():
     assert code(time[:-1]) == ("FX-A001",)
 
 
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"estimated": ["no"] * 96}, "FX-A002"),
+        ({"estimated": [0] * 96}, "FX-A002"),
+        ({"estimated": [True]}, "FX-A001"),
+        ({"estimated": [True] * 95}, "FX-A001"),
+        ({"pods": ["a", "a"]}, "FX-A009"),
+        ({"pods": ["a", None]}, "FX-A010"),
+        ({"pod": ["a"] * 95 + [None]}, "FX-A010"),
+        ({"pod": ["a"] * 95 + [np.nan], "pods": np.array(["a", 1.5], object)}, "FX-A002"),
+        ({"pod": [["a"]] * 96}, "FX-A001"),
+        ({"pod": [1] * 96, "pods": ["1"]}, "FX-B003"),
+        ({"pod": ["1"] * 96, "pods": [1]}, "FX-B003"),
+    ],
+)
+def test_keys_and_flags_that_say_nothing_are_refused(changes, code):
+    day = MarketDay("2026-01-21")
+    good = {"pod": ["a"] * 96, "time": day.qh * 900, "power_w": [5] * 96, "pods": ["a"], "day": day, "gaps": "flag"}
+    assert collect_readings(**good, estimated=[True] * 96).estimated.all()
+    with pytest.raises(ValidationError) as refused:
+        collect_readings(**(good | changes))
+    assert refused.value.codes == (code,)
+
+
 def test_clock_times_of_long_and_short_days_meet():
     spring, autumn, plain = MarketDay("2026-03-29"), MarketDay("2026-10-25"), MarketDay("2026-10-24")
     assert np.array_equal(day_steps(plain, plain.shift(-1)), np.arange(96))
@@ -114,6 +139,8 @@ def test_nominations_close_before_the_first_local_session():
     assert (finding.code, finding.ids) == ("FX-B005", ("b",))
     with pytest.raises(TimeSeriesError) as caught:
         nominate(power, [before, before.replace(tzinfo=None)], pods=["a", "b"], day=day)
+    with pytest.raises(TimeSeriesError, match="FX-T001"):
+        nominate(power, [before, before.isoformat()], pods=["a", "b"], day=day)
     assert caught.value.codes == ("FX-T001",)
     with pytest.raises(TimeSeriesError) as caught:
         nominate(power[:, :95], [before, before], pods=["a", "b"], day=day)

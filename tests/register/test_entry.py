@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from flexcore.errors import RegisterError, UnknownIdError
+from flexcore.errors import RegisterError, UnknownIdError, ValidationError
 from flexcore.register.register import Register
 from tests.register.conftest import Nodes, assert_same, pod_codes, pods_table, registered, snapshot, units_table
 
@@ -129,6 +129,19 @@ def test_unknown_ids():
     assert isinstance(refused.value, KeyError)
     with pytest.raises(UnknownIdError):
         register.aggregate_rows([7])
+
+
+@pytest.mark.parametrize(
+    ("keys", "code"),
+    [([["L1"]], "FX-A001"), ([None], "FX-A010"), (["L1", None], "FX-A010"), ([1.5], "FX-A002"), ([True], "FX-A002")],
+)
+def test_what_is_no_list_of_keys_is_refused(keys, code):
+    register = registered()
+    for rows in (register.unit_rows, register.aggregate_rows, register.pod_rows):
+        with pytest.raises(ValidationError) as refused:
+            rows(keys)
+        assert refused.value.codes == (code,)
+    assert register.unit_rows(np.array(["IT002E00000003"], object)).tolist() == [3]
 
 
 def test_integer_keys():
