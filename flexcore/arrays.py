@@ -113,6 +113,47 @@ def as_int(
     return array if raw.ndim else array.reshape(())
 
 
+def as_bool(values: npt.ArrayLike, name: str, *, shape: Shape | None = None) -> npt.NDArray[np.bool_]:
+    """Return `values` as a C-contiguous bool array; what is not True or False is refused: any text would be True.
+
+    Raises
+    ------
+    ValidationError
+        FX-A001 wrong shape, FX-A002 not bool.
+    """
+    raw = np.asarray(values)
+    if raw.dtype.kind != "b" and raw.size:
+        found = Findings(name)
+        found.add("FX-A002", f"{name} has type {raw.dtype}, expected True or False")
+        found.raise_errors()
+    _check_shape(raw, name, shape)
+    return np.ascontiguousarray(raw, np.bool_)
+
+
+def as_keys(values: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
+    """Return the user's keys as an array of int64 or of text, shape (n,); one key alone is a list of one.
+
+    Raises
+    ------
+    ValidationError
+        FX-A001 not a list, FX-A002 neither whole numbers nor text, FX-A010 a key is missing.
+    """
+    raw = np.atleast_1d(np.asarray(values))
+    _check_shape(raw, name, (None,))
+    if raw.dtype.kind == "U":
+        return raw
+    found = Findings(name, raw.size)
+    if raw.dtype.kind in "iu" or not raw.size:
+        return raw.astype(np.int64)
+    missing = [row for row, key in enumerate(raw) if key is None or key != key]
+    if missing:
+        found.add("FX-A010", f"{name} is missing in {len(missing)} rows", rows=missing)
+    elif raw.dtype.kind != "O" or not all(type(key) is int or isinstance(key, str | np.integer) for key in raw):
+        found.add("FX-A002", f"{name} has type {raw.dtype}, expected whole numbers or text")
+    found.raise_errors()
+    return raw.astype(str) if any(isinstance(key, str) for key in raw) else raw.astype(np.int64)
+
+
 def output(
     out: npt.NDArray[Any] | None,
     name: str,

@@ -61,9 +61,15 @@ def nominate(
     if len(submitted) != len(pods):
         found.add("FX-A001", f"{len(pods)} PODs but {len(submitted)} times of submission")
         found.raise_errors(TimeSeriesError)
-    naive = [row for row, time in enumerate(submitted) if time.tzinfo is None]
+    naive = [row for row, time in enumerate(submitted) if getattr(time, "tzinfo", None) is None]
     if naive:
-        found.add("FX-T001", f"{len(naive)} times have no time zone", rows=naive, ids=[pods[row] for row in naive])
+        found.add(
+            "FX-T001",
+            f"{len(naive)} times have no time zone",
+            rows=naive,
+            ids=[pods[row] for row in naive],
+            hint="pass tz-aware datetimes",
+        )
         found.raise_errors(TimeSeriesError)
     closes = gate_of(day, gate)
     late = [row for row, time in enumerate(submitted) if time >= closes]

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.arrays import as_float, as_int
+from flexcore.arrays import as_bool, as_float, as_int, as_keys
 from flexcore.chunks import run_chunks
 from flexcore.errors import Findings, TimeSeriesError, ValidationError, check_option
 from flexcore.market_day import MarketDay
@@ -100,11 +100,12 @@ def collect_readings(
     ------
     TimeSeriesError
         FX-T001 a time without zone, FX-T003 outside the day, FX-T004 not on a quarter-hour; FX-B001 duplicates, FX-B002
-        gaps, FX-B003 PODs that are not listed: all of them at once, with the PODs named.
+        gaps, FX-B003 PODs that are not listed, FX-A009 listed twice; with the PODs named.
+    ValidationError
+        FX-A001, FX-A002, FX-A006 wrong shape, type or range, FX-A010 a key is missing.
     """
     check_option("gaps", gaps, ("refuse", "flag"))
-    keys = np.asarray(pod)
-    wanted = np.asarray(pods)
+    keys, wanted = as_keys(pod, "pod"), as_keys(pods, "pods")
     n = len(keys)
     power = as_int(power_w, "power_w", dtype=np.int32, shape=(n,), lo=MISSING_W + 1)
     step = day.step_of(_unix_seconds(time))
@@ -112,11 +113,19 @@ def collect_readings(
     if len(step) != n:
         found.add("FX-A001", f"{n} PODs but {len(step)} times")
         found.raise_errors(TimeSeriesError)
-    flags = np.zeros(n, np.bool_) if estimated is None else np.asarray(estimated, np.bool_)
+    flags = np.zeros(n, np.bool_) if estimated is None else as_bool(estimated, "estimated", shape=(n,))
     order = np.argsort(wanted, kind="stable")
-    place = np.searchsorted(wanted, keys, sorter=order)
-    row = order[np.minimum(place, len(wanted) - 1)] if len(wanted) else np.zeros(n, np.intp)
-    unknown = np.flatnonzero(wanted[row] != keys) if len(wanted) else np.arange(n)
+    twins = np.flatnonzero(wanted[order[1:]] == wanted[order[:-1]])
+    if twins.size:
+        rows = np.unique(np.concatenate([order[twins], order[twins + 1]]))
+        found.add("FX-A009", f"pods names {rows.size} PODs more than once", field="pods", rows=rows, ids=wanted[rows])
+        found.raise_errors(TimeSeriesError)
+    # numbers never meet text: '7' is not 7
+    if len(wanted) and wanted.dtype.kind == keys.dtype.kind:
+        row = order[np.minimum(np.searchsorted(wanted, keys, sorter=order), len(wanted) - 1)]
+        unknown = np.flatnonzero(wanted[row] != keys)
+    else:
+        row, unknown = np.zeros(n, np.intp), np.arange(n)
     if unknown.size:
         found.add("FX-B003", f"{unknown.size} readings of PODs that are not listed", rows=unknown, ids=keys[unknown])
         found.raise_errors(TimeSeriesError)

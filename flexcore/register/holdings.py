@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.arrays import as_int, output
+from flexcore.arrays import as_int, as_keys, output
 from flexcore.chunks import run_chunks
 from flexcore.errors import Findings, RegisterError, UnknownIdError
 from flexcore.register.aggregates import (
@@ -75,21 +75,21 @@ class Holdings:
 
     def pod_rows(self, pod_codes: npt.ArrayLike) -> Int32s:
         """Return the positions of PODs; UnknownIdError FX-R005."""
-        codes = normalise_pod_codes(np.asarray(pod_codes))
+        codes = normalise_pod_codes(as_keys(pod_codes, "pod_code"))
         return self._known(self.pods.pod_code, codes, "pods", "pod_code", "POD")
 
     def unit_rows(self, unit_ids: npt.ArrayLike) -> Int32s:
         """Return the positions of units; UnknownIdError FX-R005."""
-        return self._known(self.units.unit_id, np.asarray(unit_ids), "units", "unit_id", "unit")
+        return self._known(self.units.unit_id, unit_ids, "units", "unit_id", "unit")
 
     def aggregate_rows(self, agg_ids: npt.ArrayLike) -> Int32s:
         """Return the positions of aggregates; UnknownIdError FX-R005."""
-        return self._known(self.aggregates.agg_id, np.asarray(agg_ids), "aggregates", "agg_id", "aggregate")
+        return self._known(self.aggregates.agg_id, agg_ids, "aggregates", "agg_id", "aggregate")
 
     def qualification_rows(self, agg_ids: npt.ArrayLike, product_ids: npt.ArrayLike) -> Int32s:
         """Return the positions of the qualifications of (aggregate, product) pairs; UnknownIdError FX-R005."""
         aggregate = self.aggregate_rows(agg_ids)
-        product = self._known(self.products.product_id, np.asarray(product_ids), "products", "product_id", "product")
+        product = self._known(self.products.product_id, product_ids, "products", "product_id", "product")
         n_products = max(self.products.operator.size, 1)
         quals = self.qualifications
         held = quals.aggregate.astype(np.int64) * n_products + quals.product
@@ -98,7 +98,7 @@ class Holdings:
         if bad.size:
             found = Findings("qualifications", quals.state.size)
             message = f"{bad.size} pairs of aggregate and product were never requested"
-            found.add("FX-R005", message, rows=bad, ids=np.asarray(agg_ids)[bad], hint="request_products first")
+            found.add("FX-R005", message, rows=bad, ids=as_keys(agg_ids, "agg_id")[bad], hint="request_products first")
             found.raise_errors(UnknownIdError)
         return where
 
@@ -174,9 +174,9 @@ class Holdings:
         return sums
 
     @staticmethod
-    def _known(keys: Keys, wanted: Keys, table: str, field: str, what: str) -> Int32s:
+    def _known(keys: Keys, wanted: npt.ArrayLike, table: str, field: str, what: str) -> Int32s:
         found = Findings(table, keys.size)
-        rows = look_up(keys, np.atleast_1d(wanted), found, field, what)
+        rows = look_up(keys, as_keys(wanted, field), found, field, what)
         found.raise_errors(UnknownIdError)
         return rows
 

@@ -97,7 +97,7 @@ class Qualifications(Rows):
     state : ndarray of uint8
         State of `states.AGGREGATE_PRODUCT`.
     approved_at, expires_at : ndarray of int64
-        -1: not approved. [unix s]
+        Of a test, an equivalence or a temporary admission; -1: not approved. [unix s]
     derived_from : ndarray of int32
         Qualification that this one was derived from by the Table of Equivalences, -1 none.
     ratio : ndarray

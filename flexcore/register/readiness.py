@@ -7,7 +7,7 @@ from flexcore.chunks import run_chunks
 from flexcore.register.aggregates import Aggregates, Members
 from flexcore.register.pods import Int64s, Units
 from flexcore.register.products import Products, Qualifications, open_windows
-from flexcore.register.states import AGGREGATE, AGGREGATE_PRODUCT, UNIT
+from flexcore.register.states import AGGREGATE, UNIT
 from flexcore.units import UP
 
 UNIT_INACTIVE, NO_CONTRACT, NO_STATIC_LIGHT, AGGREGATE_INACTIVE = 1, 2, 4, 8
@@ -28,11 +28,9 @@ _CHUNK = 16384
 def _qualified(qualifications: Qualifications, times: Int64s, direction: int | None) -> npt.NDArray[np.bool_]:
     """Tell whether each qualification stands at each time, with power in the direction (None: in any)."""
     since, until = qualifications.approved_at[:, None], qualifications.expires_at[:, None]
-    temporary = qualifications.state == AGGREGATE_PRODUCT.state("TEMPORARY")
     up, down = qualifications.up_w > 0, qualifications.down_w > 0
     power = up | down if direction is None else up if direction == UP else down
-    stands = ((since >= 0) & (since <= times) & (times < until)) | temporary[:, None]
-    return np.asarray(stands & power[:, None])
+    return np.asarray((since >= 0) & (since <= times) & (times < until) & power[:, None])
 
 
 def aggregate_bits(

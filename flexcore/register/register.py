@@ -77,6 +77,7 @@ class Register(Entry, Pooling, Qualifying):
         event : str
             unit, aggregate: activate, pause, resume, terminate; grid: start, approve, condition, refuse, change;
             qualification: admit, verify, refuse, reapply (tests, equivalences, expiry, change have their own methods).
+            An admission expires `validity_days` after `at`, as every qualification does.
         rows : array_like of int, optional
             Positions; all by default.
         at : int

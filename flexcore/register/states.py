@@ -142,7 +142,8 @@ AGGREGATE_PRODUCT = _machine(
         "expire": ("PREQUALIFIED TEMPORARY VERIFIED EQUIVALENT", "REQUESTED"),
         "change": ("TESTING PREQUALIFIED REFUSED TEMPORARY VERIFIED EQUIVALENT", "REQUESTED"),
     },
-    grants="pass verify toe",
+    # an admission is an approval that has not been tested: it ends like any other
+    grants="admit pass verify toe",
     withdraws="fail refuse expire change",
 )
 MACHINES: tuple[StateMachine, ...] = (UNIT, STL, AGGREGATE, AGGREGATE_GRID, AGGREGATE_PRODUCT)

@@ -60,7 +60,7 @@ TEMPORARY change REQUESTED
 VERIFIED change REQUESTED
 EQUIVALENT change REQUESTED
 """
-APPROVES = {"confirm", "modulate", "approve", "condition", "pass", "verify", "toe"}
+APPROVES = {"confirm", "modulate", "approve", "condition", "pass", "verify", "toe", "admit"}
 WITHDRAWS = {"invalidate", "ask", "owner_change", "refuse", "fail", "expire"}
 
 
@@ -101,9 +101,9 @@ def ready(register, unit, operator, now, window_open, direction=None):
         good = []
         for row in range(q.state.size):
             if q.aggregate[row] == aggregate:
-                approved = 0 <= q.approved_at[row] <= now < q.expires_at[row]
+                approved = 0 <= q.approved_at[row] <= now < q.expires_at[row]  # by a test or temporarily
                 power = {0: q.up_w[row], 1: q.down_w[row], None: q.up_w[row] + q.down_w[row]}[direction]
-                if power > 0 and (approved or q.state[row] == 4):
+                if power > 0 and approved:
                     good.append(row)
         if not good:
             causes.add("product")
@@ -121,7 +121,7 @@ def ready_w(register, operator, direction, now, window_open):
     sold = [0] * len(enrolled)
     left = {}
     for row in range(q.state.size):
-        stands = 0 <= q.approved_at[row] <= now < q.expires_at[row] or q.state[row] == 4
+        stands = 0 <= q.approved_at[row] <= now < q.expires_at[row]
         if stands and window_open(q.product[row], now):
             power = int((q.up_w, q.down_w)[direction][row])
             left[q.aggregate[row]] = max(left.get(q.aggregate[row], 0), power)

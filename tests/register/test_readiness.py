@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from flexcore.errors import OptionError, StateError, ValidationError
 from flexcore.register import readiness
 from flexcore.register.register import Register
+from flexcore.register.states import AGGREGATE_PRODUCT
 from flexcore.units import DOWN, GLOBAL, LOCAL, UP
 from tests.reference import register_states as reference
 from tests.register.conftest import (
@@ -41,14 +42,14 @@ def unix(*moment):
     return int(datetime(*moment, tzinfo=ROME).timestamp())
 
 
-def admitted(register):
+def admitted(register, at=NOON - 7200):
     """All aggregates approved by the grid check and temporarily admitted to a product."""
     register.send("grid", "start")
     register.send("grid", "approve", at=1500)
     for side, product in ((0, "P_loc"), (1, "P_glo")):
         ids = register.aggregates.agg_id[register.aggregates.operator == side]
         register.request_products({"agg_id": ids, "product_id": np.full(ids.size, product)}, partial=True)
-    register.send("qualification", "admit")
+    register.send("qualification", "admit", at=at)
     return register
 
 
@@ -60,7 +61,7 @@ def test_each_cause_has_its_bit(market):
     assert register.ready(NOON, LOCAL)[:5].tolist() == [0] * 5
     assert register.ready(NOON, GLOBAL)[[0, 5]].tolist() == [0, 0]
     assert register.ready(NOON, LOCAL)[5] == sum(BITS[k] for k in ("aggregate", "grid", "product", "window"))
-    assert register.ready(999, LOCAL)[0] == BITS["light"] | BITS["grid"]
+    assert register.ready(999, LOCAL)[0] == sum(BITS[k] for k in ("light", "grid", "product", "window"))
     register.send("unit", "pause", rows=[0])
     register.suspend("units", [1], start=NOON, end=NOON + 900)
     register.suspend("aggregates", register.aggregate_rows(["L2"]), start=NOON)
@@ -105,9 +106,9 @@ def test_no_direction_and_no_power_is_sold_that_is_not_qualified(register):
 def test_windows_are_local_and_wrap_around(register):
     form(register, {"L1": ("B1", 0, [0])})
     window = {"first_month": [11, 1], "last_month": [2, 12], "first_hour": [17, 0], "last_hour": [20, 23]}
-    window |= {"weekdays": [31, 127], "min_w": [1, 1]}
+    window |= {"weekdays": [31, 127], "min_w": [1, 1], "validity_days": [36500, 36500]}
     register.register_products(products_table(**{name: np.array(values) for name, values in window.items()}))
-    admitted(register)
+    admitted(register, at=1500)
 
     def open_at(*moment):
         return not register.ready(unix(*moment), LOCAL)[0] & BITS["window"]
@@ -183,6 +184,18 @@ def test_refused_events_change_nothing(market):
     moved = register.send("unit", "resume", partial=True)
     assert moved.n_refused == 12
     assert_same(before, snapshot(register))
+
+
+@pytest.mark.rule("PRQ-04")
+def test_a_temporary_admission_expires(market):
+    register = admitted(market.register)
+    end, closed = NOON - 7200 + 10 * 86400, BITS["product"] | BITS["window"]
+    assert register.qualifications.expires_at[0] == end
+    assert register.ready([NOON - 7201, end - 1, end], LOCAL)[0].tolist() == [closed, 0, closed]
+    assert register.expire(end - 1).size == 0
+    assert register.expire(end).tolist() == [0, 1, 2]  # the local ones; the global product holds for 20 days
+    assert AGGREGATE_PRODUCT.states[register.qualifications.state[0]] == "REQUESTED"
+    assert register.qualifications.approved_at[0] == -1
 
 
 @pytest.mark.parametrize(
