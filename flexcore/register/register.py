@@ -93,7 +93,11 @@ class Register(Entry, Pooling, Qualifying):
         Raises
         ------
         StateError
-            FX-R016, FX-R017; an aggregate without members cannot be activated.
+            FX-R016, FX-R017; an aggregate without members cannot be activated or resumed.
+
+        Notes
+        -----
+        An active aggregate that loses its last member to `terminate` becomes INACTIVE.
         """
         check_option("entity", entity, ("unit", "aggregate", "grid", "qualification"))
         now = self._time(at)
@@ -109,9 +113,8 @@ class Register(Entry, Pooling, Qualifying):
         events = np.full(state.size, 255, np.uint8)
         events[self._rows(rows, state.size)] = machine.event(event)
         allowed = None
-        if entity == "aggregate" and event == "activate":
-            allowed = np.zeros(state.size, bool)
-            allowed[self.units.aggregate[self.units.aggregate >= 0]] = True
+        if entity == "aggregate" and event in ("activate", "resume"):
+            allowed = self._has_members()
         guard = "an aggregate needs at least one member"
         moved = apply_events(machine, state, events, allowed=allowed, guard=guard, ids=ids, partial=partial)
         if entity == "unit":
@@ -238,7 +241,7 @@ class Register(Entry, Pooling, Qualifying):
         return sellable_w(self.members, self.aggregates.operator == operator, direction, ready, most)
 
     def _release(self, gone: npt.NDArray[np.bool_], entity: str) -> None:
-        """Free the memberships of terminated aggregates or units."""
+        """Free the memberships of terminated aggregates or units, and pause aggregates that nobody is left in."""
         units = self.units
         freed = (units.aggregate >= 0) & (gone[units.aggregate] if entity == "aggregate" else gone[None, :])
         touched = np.unique(units.aggregate[freed])
@@ -249,3 +252,12 @@ class Register(Entry, Pooling, Qualifying):
             enrolled_down_w=np.where(freed, 0, units.enrolled_down_w),
         )
         self._reopen(touched)
+        state = self.aggregates.state
+        idle = ~self._has_members() & AGGREGATE.takes(state, "pause")
+        event = np.where(idle, AGGREGATE.event("pause"), 255).astype(np.uint8)
+        self.aggregates = replace(self.aggregates, state=apply_events(AGGREGATE, state, event).state)
+
+    def _has_members(self) -> npt.NDArray[np.bool_]:
+        has = np.zeros(self.aggregates.agg_id.size, bool)
+        has[self.units.aggregate[self.units.aggregate >= 0]] = True
+        return has

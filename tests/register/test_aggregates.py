@@ -13,6 +13,7 @@ from flexcore.register.aggregates import (
     classify,
     configurations,
 )
+from flexcore.register.states import AGGREGATE
 from tests.reference import register_aggregates as reference
 from tests.register.conftest import assert_same, form, pod_codes, registered, snapshot, unit_ids, units_table
 
@@ -122,6 +123,18 @@ def test_termination_frees_the_members(register):
     assert register.members.unit.size == 0
     with pytest.raises(RegisterError, match="FX-R022"):
         register.enrol({"agg_id": ["G1"], "unit_id": unit_ids(0)})
+
+
+@pytest.mark.rule("REG-02")
+def test_an_aggregate_that_loses_its_last_member_is_inactive(register):
+    form(register, {"L1": ("B1", 0, [0]), "G1": ("B1", 1, [0, 1])})
+    register.send("unit", "terminate", rows=[0])
+    assert [AGGREGATE.states[state] for state in register.aggregates.state] == ["INACTIVE", "ACTIVE"]
+    with pytest.raises(StateError, match="FX-R017"):
+        register.send("aggregate", "resume", rows=[0])
+    register.enrol({"agg_id": ["L1"], "unit_id": unit_ids(1)})
+    register.send("aggregate", "resume", rows=[0])
+    assert AGGREGATE.states[register.aggregates.state[0]] == "ACTIVE"
 
 
 # -- Table 8 ---------------------------------------------------------------------------------------------------------
