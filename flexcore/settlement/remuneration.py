@@ -170,7 +170,23 @@ def _book(
         found.add("FX-S003", "no price is given, and the terms have none", hint="pass price_ueur_per_mwh")
     found.raise_errors(SettlementError)
     prices = _prices(terms.price_ueur_per_mwh or 0 if price is None else price, n_rows, n_steps)
-    return _Book(orders, baseline, metered, available, prices, way, group_id, buyer, key, unit, rows, ptr)
+    book = _Book(orders, baseline, metered, available, prices, way, group_id, buyer, key, unit, rows, ptr)
+    _order_twins(book, edge)
+    return book
+
+
+def _order_twins(book: _Book, edge: npt.NDArray[np.bool_]) -> None:
+    """Order the rows of one POD within a group by what they hold: else the digest and their shares would hang on input.
+
+    Rows that hold the same are interchangeable. Twins are rare, so a sort of bytes in Python does.
+    """
+    rows = book.rows
+    tied = np.flatnonzero((book.pod[rows[1:]] == book.pod[rows[:-1]]) & ~edge[1:-1])
+    parts: list[npt.NDArray[Any]] = [book.orders, book.baseline, book.metered]
+    parts += [part for part in (book.available, book.price) if len(part) == len(book.orders)]
+    for run in np.split(tied, np.flatnonzero(np.diff(tied) > 1) + 1) if tied.size else ():
+        lo, hi = run[0], run[-1] + 2
+        rows[lo:hi] = sorted(rows[lo:hi], key=lambda i: [part[i].tobytes() for part in parts])
 
 
 def _prices(price: npt.ArrayLike, n_rows: int, n_steps: int) -> Int64s:

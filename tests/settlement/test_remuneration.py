@@ -337,6 +337,26 @@ def test_a_pod_ordered_twice_in_a_quarter_hour_is_refused():
     assert (finding.code, finding.rows, finding.ids) == ("FX-S004", (3,), (2,))
 
 
+@pytest.mark.rule("SET-03")
+@pytest.mark.parametrize("seed", range(20))
+def test_two_rows_of_one_pod_hang_on_no_order(seed):
+    """A POD may stand twice in a group, with orders in other quarter-hours: one row for each session."""
+    rng = np.random.default_rng(seed)
+    book = random_book(rng, n_rows=12)
+    book |= {"pod": np.arange(12) // 3, "aggregate": np.arange(12) // 6, "operator": np.zeros(12, int)}
+    book["direction"] = np.zeros(12, int)
+    turn = np.arange(book["orders_w"].shape[1]) % 3 == (np.arange(12) % 3)[:, np.newaxis]
+    book["orders_w"] = np.where(turn, book["orders_w"], 0)
+    book["price_ueur_per_mwh"] = book["price_ueur_per_mwh"][:, :1]
+    terms = random_terms(rng)
+    result = settle(**book, terms=terms, missing="zero")
+    order = rng.permutation(12)
+    turned = settle(**{name: book[name][order] for name in ROW_ARGUMENTS}, terms=terms, missing="zero")
+    assert_same(turned, result, skip=("row",))
+    assert turned.digest == result.digest
+    assert np.array_equal(order[turned.pod_lines.row], result.pod_lines.row)
+
+
 def test_wrong_inputs_are_refused_by_code():
     good = {
         "orders_w": np.ones((2, 4), int), "baseline_w": np.ones((2, 4), int), "metered_w": np.ones((2, 4), int),
