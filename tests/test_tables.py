@@ -42,6 +42,51 @@ def test_ragged_columns_are_refused():
     assert refused.value.codes == ("FX-A001",)
 
 
+OFFER = {"offer_id": [1], "element": [1], "direction": [0], "step": [0], "quantity_w": [1], "price_ueur_per_mwh": [1]}
+PRODUCT = {"product_id": [1], "operator": [0], "service": ["a"]}
+
+
+@pytest.mark.parametrize(
+    ("table", "data", "code"),
+    [
+        ("nodes", {**good_nodes(), "slack": [1.0, 0.0, np.nan]}, "FX-A003"),
+        ("nodes", {**good_nodes(), "slack": [1.0, 0.0, 0.5]}, "FX-A002"),
+        ("nodes", {**good_nodes(), "slack": [1, 0, -1]}, "FX-A002"),
+        ("products", {**PRODUCT, "up": [2]}, "FX-A002"),
+        ("nodes", {**good_nodes(), "v_min_pu": [0.9, np.nan, 0.9]}, "FX-A003"),
+        ("clearing_offers", {**OFFER, "step": np.array([2.0**63])}, "FX-A006"),
+        ("clearing_offers", {**OFFER, "step": np.array([2**63], np.uint64)}, "FX-A006"),
+        ("clearing_offers", {**OFFER, "direction": [128]}, "FX-A006"),
+        ("clearing_offers", {**OFFER, "offer_id": np.array([2**63 + 5], np.uint64)}, "FX-A006"),
+        ("clearing_offers", {**OFFER, "offer_id": [2**70]}, "FX-A006"),
+        ("clearing_offers", None, "FX-A002"),
+        ("clearing_offers", [1, 2], "FX-A002"),
+        ("nodes", {**good_nodes(), "v_nom_kv": np.ones((3, 3))}, "FX-A001"),
+        ("nodes", {**good_nodes(), "id": np.ones((3, 1), int)}, "FX-A001"),
+        ("nodes", {**good_nodes(), "v_nom_kv": [[1.0], [1.0, 2.0], [1.0]]}, "FX-A001"),
+    ],
+)
+def test_what_cannot_be_a_column_is_refused_by_code(table, data, code):
+    with pytest.raises(ValidationError) as refused:
+        check(table, data)
+    assert refused.value.codes == (code,)
+
+
+def test_zero_and_one_are_bools_and_the_largest_whole_numbers_pass():
+    assert check("nodes", {**good_nodes(), "slack": [1.0, 0, 1]})["slack"].tolist() == [True, False, True]
+    edge = np.array([2**63 - 1], np.uint64)
+    assert check("clearing_offers", {**OFFER, "step": edge})["step"].tolist() == [2**63 - 1]
+    assert check("clearing_offers", {**OFFER, "offer_id": edge})["offer_id"].tolist() == [2**63 - 1]
+    below = np.nextafter(2.0**63, 0)
+    assert check("clearing_offers", {**OFFER, "step": [below]})["step"].tolist() == [int(below)]
+
+
+def test_nan_passes_where_it_is_the_default():
+    lines = {"id": [1, 2], "from_id": [1, 2], "to_id": [2, 3], "r_ohm": [1.0] * 2, "x_ohm": [1.0] * 2}
+    reverse = check("branches", {**lines, "s_max_reverse_kva": [3.0, np.nan]})["s_max_reverse_kva"]
+    np.testing.assert_array_equal(reverse, [3.0, np.nan])
+
+
 @pytest.mark.parametrize("spec", TABLES.values(), ids=list(TABLES))
 def test_specifications_are_sound(spec):
     names = [column.name for column in spec.columns]

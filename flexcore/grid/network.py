@@ -276,6 +276,8 @@ def _checked(name: str, data: Any, found: Findings) -> dict[str, npt.NDArray[Any
             ids = np.asarray(data["id"])
         except (KeyError, TypeError, ValueError):
             ids = np.zeros(0)
+        if ids.ndim != 1:  # one value for all rows, or no column at all: no row has a name
+            ids = np.zeros(0)
         for item in error.findings:
             code = _RENAMED.get((item.code, item.field), _RENAMED.get((item.code, ""), item.code))
             named = tuple(ids[row].item() if ids.dtype != object else ids[row] for row in item.rows if row < ids.size)

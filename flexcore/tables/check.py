@@ -13,13 +13,24 @@ from flexcore.tables.spec import Column, TableSpec
 Columns = dict[str, npt.NDArray[Any]]
 
 
-def _columns(data: Any) -> dict[str, npt.NDArray[Any]]:
+def _columns(data: Any, found: Findings) -> dict[str, npt.NDArray[Any]]:
     """Take a mapping of arrays, or anything that speaks the Arrow stream protocol."""
     if isinstance(data, Mapping):
-        return {str(name): np.asarray(values) for name, values in data.items()}
+        columns = {}
+        for name, values in data.items():
+            try:
+                columns[str(name)] = np.asarray(values)
+            except ValueError as error:  # rows of different lengths
+                found.add("FX-A001", f"{name} is not a column: {error}", field=str(name))
+        return columns
     import pyarrow as pa
 
-    table = data if isinstance(data, pa.Table) else pa.table(data)
+    try:
+        table = data if isinstance(data, pa.Table) else pa.table(data)
+    except (TypeError, ValueError):
+        hint = "pass a mapping of arrays or a pyarrow.Table"
+        found.add("FX-A002", f"{type(data).__name__} is not a table", hint=hint)
+        return {}
     return {name: table.column(name).to_numpy() for name in table.column_names}
 
 
@@ -33,35 +44,46 @@ def _as_kind(values: npt.NDArray[Any], column: Column, found: Findings) -> npt.N
             return None
         return values.astype(str)
     if column.kind == "key":
-        if values.dtype.kind in "iu":
+        if not values.size:
             return values.astype(np.int64)
-        if values.dtype.kind in "UO" and all(isinstance(value, str | int | np.integer) for value in values):
-            return values.astype(str) if any(isinstance(value, str) for value in values) else values.astype(np.int64)
-        if values.size == 0:
-            return values.astype(np.int64)
-        found.add("FX-A002", f"{what} must be whole numbers or text, found {values.dtype}", field=what)
-        return None
+        mixed = values.dtype.kind in "UO" and all(isinstance(value, str | int | np.integer) for value in values)
+        if not mixed and values.dtype.kind not in "iu":
+            found.add("FX-A002", f"{what} must be whole numbers or text, found {values.dtype}", field=what)
+            return None
+        if mixed and any(isinstance(value, str) for value in values):
+            return values.astype(str)
+        return _whole(values, column, np.dtype(np.int64), found)
     if values.dtype.kind not in "iufb":
         found.add("FX-A002", f"{what} has type {values.dtype}, expected {column.kind}", field=what)
         return None
-    if column.kind == "float64":
-        bad = np.flatnonzero(np.isnan(values.astype(np.float64)))
-        if bad.size:
+    if column.kind in ("float64", "bool"):
+        numbers = values.astype(np.float64)
+        bad = np.flatnonzero(np.isnan(numbers))
+        if bad.size and column.default == column.default:  # a default of NaN gives NaN a meaning
             found.add("FX-A003", f"{what} is NaN in {bad.size} rows", field=what, rows=bad)
             return None
-        return values.astype(np.float64)
-    if column.kind == "bool":
-        return values.astype(np.bool_)
-    target = np.dtype(column.kind)
+        if column.kind == "float64":
+            return numbers
+        bad = np.flatnonzero((numbers != 0) & (numbers != 1))
+        if bad.size:
+            found.add("FX-A002", f"{what} is neither 0 nor 1 in {bad.size} rows", field=what, rows=bad)
+            return None
+        return np.asarray(numbers == 1)
     if values.dtype.kind == "f":
         bad = np.flatnonzero(~np.isfinite(values) | (values != np.floor(values)))
         if bad.size:
             found.add("FX-A002", f"{what} is not a whole number in {bad.size} rows", field=what, rows=bad)
             return None
+    return _whole(values, column, np.dtype(column.kind), found)
+
+
+def _whole(values: npt.NDArray[Any], column: Column, target: np.dtype[Any], found: Findings) -> npt.NDArray[Any] | None:
+    """Convert whole numbers; a finding and None where one does not fit the type."""
     limits = np.iinfo(target)
-    bad = np.flatnonzero((values < limits.min) | (values > limits.max))
+    # one above the maximum is a float64 too; the maximum of int64 is not and would compare as 2^63
+    bad = np.flatnonzero((values < int(limits.min)) | (values >= int(limits.max) + 1))
     if bad.size:
-        found.add("FX-A006", f"{what} does not fit {column.kind} in {bad.size} rows", field=what, rows=bad)
+        found.add("FX-A006", f"{column.name} does not fit {target} in {bad.size} rows", field=column.name, rows=bad)
         return None
     return values.astype(target)
 
@@ -111,16 +133,19 @@ def check(name: str, data: Any, *, error: type[ValidationError] = ValidationErro
     Raises
     ------
     ValidationError
-        With all findings at once: FX-A001..FX-A011.
+        With all findings at once: FX-A001..FX-A011; what is no table of equally long columns is said alone.
     """
     spec: TableSpec = TABLES[name]
-    given = _columns(data)
+    found = Findings(name)
+    given = _columns(data, found)
+    for title, array in given.items():
+        if array.ndim > 1:
+            found.add("FX-A001", f"{title} has {array.ndim} axes, expected one", field=title)
     lengths = {len(values) for values in given.values() if values.ndim}
-    n_rows = max(lengths, default=0)
-    found = Findings(name, n_rows)
+    n_rows = found.n_rows = max(lengths, default=0)
     if len(lengths) > 1:
         found.add("FX-A001", f"columns have different lengths: {sorted(lengths)}")
-        found.raise_errors(error)
+    found.raise_errors(error)
     known = {column.name for column in spec.columns}
     for extra in sorted(set(given) - known):
         found.add(

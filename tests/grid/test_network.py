@@ -66,6 +66,9 @@ def test_defaults_and_limits():
     assert grid.s_max_reverse_kva.tolist() == [100.0, 200.0, 50.0]
     branches["s_max_reverse_kva"] = [np.inf, 10.0, 20.0]
     assert Grid.from_tables(nodes, branches).s_max_reverse_kva.tolist() == [np.inf, 10.0, 20.0]
+    branches["s_max_reverse_kva"] = [np.nan, 10.0, np.nan]  # NaN: as forward
+    assert Grid.from_tables(nodes, branches).s_max_reverse_kva.tolist() == [100.0, 10.0, 50.0]
+    branches["s_max_reverse_kva"] = [np.inf, 10.0, 20.0]
     del branches["s_max_kva"]
     assert Grid.from_tables(nodes, branches).s_max_kva.tolist() == [np.inf] * 3
 
@@ -211,6 +214,22 @@ def test_bad_values_are_named(table, column, row, value, code):
     assert error.codes == (code,)
     assert row in error.findings[0].rows
     assert bad["id"][row] in error.findings[0].ids
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "code"),
+    [
+        ("id", 5, "FX-G006"),
+        ("id", np.ones((4, 2), int), "FX-A001"),
+        ("v_nom_kv", np.ones((4, 4)), "FX-A001"),
+        ("slack", [0, 1, np.nan, 0], "FX-G007"),
+        ("slack", [0, 1, 0.5, 0], "FX-A002"),
+    ],
+)
+def test_what_is_no_column_is_refused(column, value, code):
+    nodes, branches = two_levels()
+    assert codes({**nodes, column: value}, branches).codes == (code,)
+    assert codes(None, branches).codes == ("FX-A002",)
 
 
 def test_no_impedance_no_own_loop_no_crossed_limits():
