@@ -25,6 +25,7 @@ CODES: dict[str, str] = {
     "FX-T003": "a time lies outside the market day",
     "FX-T004": "a time does not fall on a quarter-hour",
     "FX-T005": "a date or a time zone is not known",
+    "FX-T006": "a local day does not have 92, 96 or 100 whole quarter-hours",
     "FX-G001": "branches form a loop where a forest is required",
     "FX-G002": "nodes lie in an island without a slack node",
     "FX-G003": "the network has no slack node",

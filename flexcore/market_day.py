@@ -14,6 +14,7 @@ from flexcore.units import QUARTER_S
 #: Sessions a day (D4.1 section 6.3): six LFP/MSD pairs, each making four local hours firm.
 N_SESSIONS = 6
 _HOURS_PER_SESSION = 4
+_DAY_LENGTHS = (92, 96, 100)  # quarter-hours: everything below counts whole hours
 
 
 def _refuse(code: str, message: str, **details: Any) -> None:
@@ -43,7 +44,8 @@ class MarketDay:
     Raises
     ------
     TimeSeriesError
-        FX-T005 if the date or the time zone is not known.
+        FX-T005 if the date or the time zone is not known or the zone left out the day, FX-T006 if clocks change by
+        another amount than an hour.
     """
 
     date: dt.date
@@ -59,13 +61,20 @@ class MarketDay:
             starts = [
                 dt.datetime.combine(day, dt.time(), zone).timestamp() for day in (local, local + dt.timedelta(days=1))
             ]
-        except (ValueError, TypeError, zoneinfo.ZoneInfoNotFoundError, OverflowError) as error:
+            begins = dt.datetime.fromtimestamp(starts[0], zone).date()
+        except (ValueError, TypeError, zoneinfo.ZoneInfoNotFoundError, OverflowError, OSError) as error:
             _refuse("FX-T005", f"{date!r} in {tz!r} is not a local day: {error}")
             raise
+        quarters = [start / QUARTER_S for start in starts]
+        if begins != local:  # a zone that moved across the date line left out a day
+            _refuse("FX-T005", f"{tz} has no day {local}")
+        if any(quarter % 1 for quarter in quarters) or quarters[1] - quarters[0] not in _DAY_LENGTHS:
+            length = f"{quarters[1] - quarters[0]:g} quarter-hours from {quarters[0] % 1 * QUARTER_S:g} s past one"
+            _refuse("FX-T006", f"local day {local} ({tz}) has {length}", hint="days have 92, 96 or 100 of them")
         object.__setattr__(self, "date", local)
         object.__setattr__(self, "tz", tz)
-        object.__setattr__(self, "first_qh", int(starts[0]) // QUARTER_S)
-        object.__setattr__(self, "n_steps", (int(starts[1]) - int(starts[0])) // QUARTER_S)
+        object.__setattr__(self, "first_qh", int(quarters[0]))
+        object.__setattr__(self, "n_steps", int(quarters[1] - quarters[0]))
 
     @property
     def qh(self) -> npt.NDArray[np.int64]:
@@ -146,6 +155,7 @@ class MarketDay:
         array = np.asarray(times)
         if array.dtype.kind == "M":
             _refuse("FX-T001", "numpy datetimes carry no time zone", hint="pass unix seconds or datetimes with a zone")
+        seconds: npt.NDArray[Any]
         if array.dtype.kind in "iu":
             seconds = array.astype(np.int64).ravel()
         else:
@@ -153,11 +163,11 @@ class MarketDay:
             naive = [row for row, stamp in enumerate(stamps) if getattr(stamp, "tzinfo", None) is None]
             if naive:
                 _refuse("FX-T001", f"{len(naive)} times have no time zone", rows=naive, hint="pass tz-aware datetimes")
-            seconds = np.array([round(stamp.timestamp()) for stamp in stamps], np.int64)
+            seconds = np.array([stamp.timestamp() for stamp in stamps], np.float64)
         off = np.flatnonzero(seconds % QUARTER_S)
         if off.size:
             _refuse("FX-T004", f"{off.size} times do not start a quarter-hour", rows=off)
-        steps = seconds // QUARTER_S - self.first_qh
+        steps = seconds.astype(np.int64) // QUARTER_S - self.first_qh
         outside = np.flatnonzero((steps < 0) | (steps >= self.n_steps))
         if outside.size:
             _refuse("FX-T003", f"{outside.size} times lie outside {self.date} {self.tz}", rows=outside)

@@ -61,6 +61,8 @@ def test_steps_of_times():
         (np.array(["2026-01-21T03:00"], "datetime64[s]"), "FX-T001"),
         ([dt.datetime(2026, 1, 22, 3, tzinfo=ROME)], "FX-T003"),
         ([dt.datetime(2026, 1, 21, 3, 7, tzinfo=ROME)], "FX-T004"),
+        ([dt.datetime(2026, 1, 21, 3, 0, 0, 1, tzinfo=ROME)], "FX-T004"),
+        ([dt.datetime(2026, 1, 21, 2, 59, 59, 600_000, tzinfo=ROME)], "FX-T004"),
     ],
 )
 def test_bad_times_are_refused_by_code(times, code):
@@ -75,11 +77,41 @@ def test_95_quarter_hours_are_refused():
     assert refused.value.codes == ("FX-T002",)
 
 
-@pytest.mark.parametrize(("date", "tz"), [("2026-02-30", "Europe/Rome"), ("2026-01-21", "Europe/Atlantis")])
+@pytest.mark.parametrize(
+    ("date", "tz"),
+    [
+        ("2026-02-30", "Europe/Rome"),
+        ("2026-01-21", "Europe/Atlantis"),
+        ("2026-01-21", "Europe"),  # a folder of the time zone database
+        ("2026-01-21", None),
+        ("2011-12-30", "Pacific/Apia"),  # left out when Samoa crossed the date line
+    ],
+)
 def test_unknown_days_are_refused(date, tz):
     with pytest.raises(TimeSeriesError) as refused:
         MarketDay(date, tz)
     assert refused.value.codes == ("FX-T005",)
+
+
+@pytest.mark.parametrize(
+    ("date", "tz"),
+    [
+        ("2026-04-05", "Australia/Lord_Howe"),  # half an hour longer
+        ("2026-10-04", "Australia/Lord_Howe"),
+        ("1800-01-01", "Europe/Rome"),  # local mean time, 49 min 56 s from Greenwich
+    ],
+)
+def test_days_that_are_not_whole_hours_are_refused(date, tz):
+    with pytest.raises(TimeSeriesError) as refused:
+        MarketDay(date, tz)
+    assert refused.value.codes == ("FX-T006",)
+
+
+@pytest.mark.parametrize(("date", "n_steps"), [("2026-03-08", 92), ("2026-11-01", 100)])
+def test_clocks_may_change_at_midnight(date, n_steps):
+    day = MarketDay(date, "America/Havana")
+    assert day.n_steps == n_steps
+    assert day.local_hour.size == n_steps
 
 
 def test_sessions_are_one_to_six():
