@@ -6,6 +6,7 @@ energy in watt quarter-hours (wqh), prices in micro-EUR per MWh and amounts in m
 exact in any order.
 """
 
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -28,9 +29,34 @@ MAX_WQH = (2**63 - 1) // WQH_PER_MWH
 IntArray = npt.NDArray[np.int64]
 
 
+def _whole(values: npt.ArrayLike, name: str) -> IntArray:
+    """Return whole numbers as int64; a cast would cut fractions off and let large ones turn negative."""
+    array = np.asarray(values)
+    found = Findings(name)
+    if array.size and array.dtype.kind not in "iu":
+        found.add("FX-A002", f"{name} has type {array.dtype}, expected whole numbers")
+    elif array.dtype.kind == "u" and (array >= 2**63).any():
+        found.add("FX-A006", f"{name} does not fit 63 bits")
+    found.raise_errors()
+    return array.astype(np.int64, copy=False)
+
+
+def _kw_to_w(kw: npt.ArrayLike, dust_w: float, to_whole: Callable[[npt.NDArray[np.float64]], Any]) -> IntArray:
+    power = np.asarray(kw, np.float64)
+    with np.errstate(over="ignore"):
+        w = np.asarray(to_whole(power * 1000.0 + dust_w))
+    bad = ~(np.abs(w) < 2.0**63)  # NaN too
+    if bad.any():
+        found = Findings("kw")
+        code, what = ("FX-A006", "too large for 63 bits") if np.isfinite(power).all() else ("FX-A003", "not finite")
+        found.add(code, f"a power is {what}", rows=np.unique(np.nonzero(np.atleast_1d(bad))[0]))
+        found.raise_errors()
+    return w.astype(np.int64)
+
+
 def kw_to_w(kw: npt.ArrayLike) -> IntArray:
     """Convert kW to whole W, halves to even: the rule for loads."""
-    return np.rint(np.asarray(kw, np.float64) * 1000.0).astype(np.int64)
+    return _kw_to_w(kw, 0.0, np.rint)
 
 
 # A capability of exactly 3 kW may arrive as 2.9999999999999996: a thousandth of a watt is forgiven before rounding.
@@ -39,17 +65,17 @@ _DUST_W = 1e-3
 
 def kw_to_w_down(kw: npt.ArrayLike) -> IntArray:
     """Convert kW to whole W, rounding down: the rule for capabilities and limits."""
-    return np.floor(np.asarray(kw, np.float64) * 1000.0 + _DUST_W).astype(np.int64)
+    return _kw_to_w(kw, _DUST_W, np.floor)
 
 
 def kw_to_w_up(kw: npt.ArrayLike) -> IntArray:
     """Convert kW to whole W, rounding up: the rule for needs."""
-    return np.ceil(np.asarray(kw, np.float64) * 1000.0 - _DUST_W).astype(np.int64)
+    return _kw_to_w(kw, -_DUST_W, np.ceil)
 
 
 def w_to_kw(w: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Convert whole W to kW."""
-    return np.asarray(w, np.int64) / 1000.0
+    return _whole(w, "w") / 1000.0
 
 
 def half_even(numerator: npt.ArrayLike, denominator: int) -> IntArray:
@@ -86,17 +112,19 @@ def amount_ueur(wqh: npt.ArrayLike, price_ueur_per_mwh: npt.ArrayLike) -> IntArr
     ------
     SettlementError
         FX-S001 if an amount would not fit in 63 bits.
+    ValidationError
+        FX-A002 if energies or prices are not whole numbers.
 
     Notes
     -----
     The price is split into q * 4e6 + r, so that wqh * q is exact and only wqh * r is divided: no intermediate needs
     more than 63 bits as long as |wqh| <= `MAX_WQH` (2.3e12) and the amount itself fits.
     """
-    energy = np.asarray(wqh, np.int64)
-    price = np.asarray(price_ueur_per_mwh, np.int64)
+    energy = _whole(wqh, "wqh")
+    price = _whole(price_ueur_per_mwh, "price_ueur_per_mwh")
     whole, rest = np.divmod(price, WQH_PER_MWH)
-    # not abs: that of -2^63 is negative
-    largest = max(int(energy.max(initial=0)), -int(energy.min(initial=0)))
+    # Python integers: the absolute value of -2^63 has no int64
+    largest = max(-int(energy.min(initial=0)), int(energy.max(initial=0)))
     if largest > MAX_WQH or float(largest) * float(np.abs(whole).max(initial=0) + 1) > 2.0**62:
         found = Findings("amount")
         found.add("FX-S001", "an energy or an amount is too large for exact 64-bit money")
@@ -122,9 +150,19 @@ def largest_remainder(total: int, weights: npt.ArrayLike) -> IntArray:
     Returns
     -------
     ndarray of int64, shape (n,)
+
+    Raises
+    ------
+    ValidationError
+        FX-A002 if weights are not whole numbers, FX-A004 if one is negative.
     """
     # Python integers: total times weight may need more than 63 bits
-    parts = [int(weight) for weight in np.asarray(weights, np.int64)]
+    parts = [int(weight) for weight in _whole(weights, "weights")]
+    negative = [row for row, part in enumerate(parts) if part < 0]
+    if negative:
+        found = Findings("weights")
+        found.add("FX-A004", f"{len(negative)} weights are negative", rows=negative)
+        found.raise_errors()
     everything = sum(parts)
     if everything <= 0:
         raise ValueError("largest_remainder needs a positive weight")

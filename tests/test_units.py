@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flexcore import units
-from flexcore.errors import SettlementError
+from flexcore.errors import SettlementError, ValidationError
 
 
 def exact(wqh: int, price: int) -> int:
@@ -53,6 +53,48 @@ def test_amounts_at_the_edge_are_exact_or_refused():
     for wqh, price in ((units.MAX_WQH, 10**13), (-(2**63), 1)):
         with pytest.raises(SettlementError):
             units.amount_ueur(wqh, price)
+
+
+@pytest.mark.parametrize("energy", [-(2**63), 1 - 2**63, -units.MAX_WQH - 1])
+def test_energies_at_the_negative_edge_are_refused(energy):
+    with pytest.raises(SettlementError) as refused:
+        units.amount_ueur(energy, 7_000_000)
+    assert refused.value.codes == ("FX-S001",)
+
+
+@pytest.mark.parametrize(
+    ("call", "code"),
+    [
+        (lambda: units.amount_ueur([1.9], [4_000_000]), "FX-A002"),
+        (lambda: units.amount_ueur([1], [4e6]), "FX-A002"),
+        (lambda: units.amount_ueur(np.array([2**63 + 5], np.uint64), 1), "FX-A006"),
+        (lambda: units.w_to_kw([1.9]), "FX-A002"),
+        (lambda: units.largest_remainder(5, [3, -1]), "FX-A004"),
+        (lambda: units.largest_remainder(5, [0.5, 0.5]), "FX-A002"),
+        *[
+            (lambda convert=convert, kw=kw: convert([0.0, kw]), code)
+            for convert in (units.kw_to_w, units.kw_to_w_up, units.kw_to_w_down)
+            for kw, code in (
+                (np.nan, "FX-A003"),
+                (-np.inf, "FX-A003"),
+                (1e30, "FX-A006"),
+                (-(2.0**63) / 1e3, "FX-A006"),
+            )
+        ],
+    ],
+)
+def test_what_an_integer_cannot_hold_is_refused(call, code):
+    with pytest.raises(ValidationError) as refused:
+        call()
+    assert refused.value.codes == (code,)
+
+
+def test_empty_series_and_the_largest_powers_convert():
+    assert units.amount_ueur([], []).size == 0
+    assert units.w_to_kw([]).size == 0
+    assert units.kw_to_w([]).dtype == np.int64
+    assert units.kw_to_w(1e15) == 10**18
+    assert units.kw_to_w(1.5).shape == ()
 
 
 def exact_edge(wqh: int, price: int) -> int:
