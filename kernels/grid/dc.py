@@ -16,7 +16,7 @@ def sweep(
     """Solve jobs job0..job1; job = pack of subtrees times block of steps. `want`: p_from, p_to, loading, angle.
 
     `x_ratio` is reactance times off-nominal ratio of the branch that feeds the node, `shift_deg` its own phase shift
-    from parent to child. Status 2 where the input was not finite.
+    from parent to child. Status 2 and NaN where the sums are not finite.
     """
     n_steps = p_in.shape[1]
     n_blocks = (n_steps + width - 1) // width
@@ -47,6 +47,14 @@ def sweep(
                 above = s[parent[i] - i0 + 1 if i > i0 else 0, :w]
                 for t in range(w):
                     above[t] += p[t]
+            # a sum that overflows somewhere reaches the top: the whole subtree is without a result in that step
+            for t in range(w):
+                if np.isfinite(top[t]):
+                    status_out[h, t0 + t] = 0
+                else:
+                    status_out[h, t0 + t] = 2
+                    for i in range(i0, i1):
+                        s[i - i0 + 1, t] = np.nan
             for i in range(i0, i1):
                 j = i - i0 + 1
                 e = branch[i]
@@ -76,5 +84,3 @@ def sweep(
                         angle[t] = before[t] - turn - per_kw * p[t]
                     for t in range(w):
                         out[t] = angle[t]
-            for t in range(w):
-                status_out[h, t0 + t] = 0 if np.isfinite(top[t]) else 2

@@ -218,6 +218,18 @@ def test_a_step_without_solution_is_marked_and_leaves_the_others_alone(method):
         np.testing.assert_array_equal(np.delete(getattr(flow, name), fed, 0), np.delete(getattr(good, name), fed, 0))
 
 
+def test_sums_that_overflow_are_marked_and_hold_no_number():
+    nodes = {"id": [0, 1, 2, 3], "v_nom_kv": [0.4] * 4, "slack": [True, False, False, False]}
+    branches = {"id": [0, 1, 2], "from_id": [0, 2, 0], "to_id": [1, 1, 3], "r_ohm": [0.1] * 3, "x_ohm": [0.1] * 3}
+    p = np.array([[0.0, 0.0], [1e308, 1.0], [1e308, 1.0], [1.0, 1.0]])
+    flow = power_flow(Grid.from_tables(nodes, branches), p, method="dc", outputs=EVERYTHING)
+    assert flow.status.tolist() == [2, 0]
+    for name in ("branch_p_kw", "branch_p_to_kw", "loading"):
+        assert np.isnan(getattr(flow, name)[:, 0]).tolist() == [True, True, False], name
+        assert np.isfinite(getattr(flow, name)[:, 1]).all()
+    assert np.isnan(flow.angle_deg[:, 0]).tolist() == [False, True, True, False]
+
+
 def test_too_few_sweeps_are_marked():
     _, _, grid, p, q = case(2, 40, 2)
     flow = power_flow(grid, p, q, method="ac", max_iterations=2)
