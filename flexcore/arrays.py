@@ -28,6 +28,16 @@ def _bad_rows(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
     return np.flatnonzero(mask.reshape(mask.shape[0], -1).any(axis=1)) if mask.ndim else np.zeros(1, np.intp)
 
 
+def _as_array(values: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(values)
+    except ValueError as error:  # rows of different lengths
+        found = Findings(name)
+        found.add("FX-A001", f"{name} is not an array: {error}")
+        found.raise_errors()
+        raise
+
+
 def as_float(
     values: npt.ArrayLike,
     name: str,
@@ -43,7 +53,7 @@ def as_float(
     ValidationError
         FX-A001 wrong shape, FX-A002 not numeric, FX-A003 NaN or infinite, FX-A004 negative; rows are named.
     """
-    raw = np.asarray(values)
+    raw = _as_array(values, name)
     found = Findings(name)
     if raw.dtype.kind not in "fiub":
         found.add("FX-A002", f"{name} has type {raw.dtype}, expected real numbers")
@@ -84,7 +94,7 @@ def as_int(
     ValidationError
         FX-A001 wrong shape, FX-A002 not whole numbers, FX-A004 negative where `lo` is 0, FX-A006 out of range.
     """
-    raw = np.asarray(values)
+    raw = _as_array(values, name)
     found = Findings(name)
     kind = np.dtype(dtype)
     limits = np.iinfo(kind)

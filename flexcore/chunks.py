@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from flexcore.errors import Findings
+
 
 def run_chunks(task: Callable[[int, int], None], n_items: int, *, n_threads: int, chunk: int) -> None:
     """Call `task(lo, hi)` for consecutive ranges that cover 0..n_items.
@@ -18,9 +20,17 @@ def run_chunks(task: Callable[[int, int], None], n_items: int, *, n_threads: int
         Total length and length of one range.
     n_threads : int
         1 runs in the caller's thread and starts none.
+
+    Raises
+    ------
+    ValidationError
+        FX-A006 if `n_threads` is not a whole number from 1.
     """
+    found = Findings("n_threads")
+    found.check_count("n_threads", n_threads, 1)
+    found.raise_errors()
     ranges = [(lo, min(lo + chunk, n_items)) for lo in range(0, n_items, chunk)]
-    if n_threads <= 1 or len(ranges) <= 1:
+    if n_threads == 1 or len(ranges) <= 1:
         for lo, hi in ranges:
             task(lo, hi)
         return

@@ -9,6 +9,7 @@ import pytest
 
 import flexcore
 from flexcore.arrays import as_float, as_int, output
+from flexcore.chunks import run_chunks
 from flexcore.errors import CODES, Findings, OptionError, UnknownIdError, ValidationError, check_option
 
 ROOT = Path(flexcore.__file__).parent
@@ -64,6 +65,8 @@ def test_unregistered_codes_cannot_be_used():
     ("call", "code"),
     [
         (lambda: as_float(np.zeros((2, 3)), "p_kw", shape=(2, 4)), "FX-A001"),
+        (lambda: as_float([[1.0, 2.0], [3.0]], "p_kw"), "FX-A001"),
+        (lambda: as_int([[1, 2], [3]], "up_w"), "FX-A001"),
         (lambda: as_float(["a"], "p_kw"), "FX-A002"),
         (lambda: as_float([1.0, np.nan], "p_kw"), "FX-A003"),
         (lambda: as_float([1.0, -np.inf], "p_kw"), "FX-A003"),
@@ -105,3 +108,15 @@ def test_good_arrays_are_not_copied():
     assert as_int(np.float64(3), "n").dtype == np.int64
     with pytest.raises(OptionError):
         check_option("method", None, ("dc",))
+
+
+@pytest.mark.parametrize("n_threads", [0, -1, 1.5, 2.0, None, True, "2", np.nan])
+@pytest.mark.parametrize("n_items", [0, 10])
+def test_threads_are_a_whole_number_from_one(n_threads, n_items):
+    ran = []
+    with pytest.raises(ValidationError) as refused:
+        run_chunks(lambda lo, hi: ran.append(lo), n_items, n_threads=n_threads, chunk=1)
+    assert refused.value.codes == ("FX-A006",)
+    assert not ran
+    run_chunks(lambda lo, hi: ran.append(lo), n_items, n_threads=np.int64(2), chunk=5)
+    assert len(ran) == n_items / 5

@@ -1,6 +1,7 @@
 """Power flow of a radial network for many steps at once: DC, LinDistFlow with loss sweeps, certified bounds, and AC."""
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Literal
 
 import numpy as np
@@ -60,8 +61,9 @@ def power_flow(
     Raises
     ------
     ValidationError
-        FX-A001 wrong shape, FX-A003 NaN or infinite power (rows named), FX-A005 unfit `out`, FX-A006 a negative count,
-        FX-E002 unknown method or output. A step without a solution is no error: see `PowerFlowResult.status`.
+        FX-A001 wrong shape, FX-A003 NaN or infinite power (rows named), FX-A005 unfit `out`, FX-A006 a count or
+        tolerance out of range, FX-E002 unknown method or output. A step without a solution is no error: see
+        `PowerFlowResult.status`.
 
     Notes
     -----
@@ -71,7 +73,7 @@ def power_flow(
     check_option("method", method, tuple(FILLS))
     for name in outputs:
         check_option("outputs", name, QUANTITIES)
-    _check_numbers(loss_sweeps, tolerance, max_iterations)
+    _check_numbers(loss_sweeps, tolerance, max_iterations, n_threads)
     # finite is checked after the sweep, on the sums at the roots: cheaper than a pass over all inputs
     p = as_float(p_kw, "p_kw", shape=(grid.n_nodes, None), finite=False)
     if q_kvar is None:
@@ -99,14 +101,13 @@ def power_flow(
     return result
 
 
-def _check_numbers(loss_sweeps: int, tolerance: float, max_iterations: int) -> None:
+def _check_numbers(loss_sweeps: int, tolerance: float, max_iterations: int, n_threads: int) -> None:
     found = Findings("power_flow")
-    if loss_sweeps < 0:
-        found.add("FX-A006", f"loss_sweeps is {loss_sweeps}, expected 0 or more", field="loss_sweeps")
-    if not tolerance > 0:
-        found.add("FX-A006", f"tolerance is {tolerance}, expected more than 0", field="tolerance")
-    if max_iterations < 1:
-        found.add("FX-A006", f"max_iterations is {max_iterations}, expected 1 or more", field="max_iterations")
+    found.check_count("loss_sweeps", loss_sweeps, 0)
+    found.check_count("max_iterations", max_iterations, 1)
+    found.check_count("n_threads", n_threads, 1)
+    if not (isinstance(tolerance, Real) and 0 < tolerance < np.inf):
+        found.add("FX-A006", f"tolerance is {tolerance!r}, expected a finite number above 0", field="tolerance")
     found.raise_errors()
 
 
@@ -120,6 +121,9 @@ def _prepare(
         arrays = {name: np.empty(shape) for name, shape in shapes.items()}
         return PowerFlowResult(method, np.zeros(n_steps, np.uint8), **arrays)
     found = Findings("out")
+    if not isinstance(out, PowerFlowResult):
+        found.add("FX-A005", f"out is {type(out).__name__}, expected an earlier result of power_flow")
+        found.raise_errors()
     held = out.held()
     if out.method != method or set(held) != set(wanted):
         found.add("FX-A005", f"out holds {out.method}: {held}, the call gives {method}: {wanted}")
