@@ -1,6 +1,6 @@
 """The network: nodes, branches, limits, and the forest that the power flow walks."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 import numpy as np
@@ -20,7 +20,7 @@ _RENAMED |= {("FX-A004", column): "FX-G009" for column in ("s_max_kva", "s_max_r
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Grid:
-    """A radial network with its limits; make one by `from_tables` or `from_pandapower`.
+    """A radial network with its limits, not changeable; make one by `from_tables` or `from_pandapower`.
 
     Attributes
     ----------
@@ -73,6 +73,16 @@ class Grid:
     fused_ids: Keys
     fused_node: I4
     _lookup: dict[str, tuple[Keys, npt.NDArray[np.int64]]] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        """Lock the arrays: the forest is worked out from them once, so a change would contradict it."""
+        for value in (*(getattr(self, item.name) for item in fields(self)), *self.forest):
+            if isinstance(value, np.ndarray):
+                value.flags.writeable = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Lock the arrays of the copy too, and look up no faster there."""
+        return (type(self), tuple(getattr(self, item.name) for item in fields(self) if item.name != "_lookup"))
 
     @property
     def n_nodes(self) -> int:
@@ -160,7 +170,7 @@ class Grid:
             ),
             branch_model=model,
             shown_ids=branch["id"][known],
-            base=(zero, zero.copy()),
+            base=(zero.copy(), zero.copy()),
             s_max=(branch["s_max_kva"], reverse),
             fused=(node["id"][:0], np.zeros(0, np.int32)),
             found=found,
@@ -242,8 +252,11 @@ def _sorted_keys(keys: Keys, positions: npt.NDArray[Any]) -> tuple[Keys, npt.NDA
 
 def _match(wanted: Keys, keys: Keys, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Positions of the wanted keys in a sorted table, -1 where it has none."""
-    if not keys.size or (wanted.dtype.kind in "iu") != (keys.dtype.kind in "iu"):
+    kinds = "iu" if keys.dtype.kind in "iu" else "U"
+    if not keys.size or wanted.dtype.kind not in kinds:
         return np.full(wanted.shape, -1, np.int64)
+    if wanted.dtype.kind == "u":  # searchsorted would compare them with int64 through float64
+        return np.where(wanted < 2**63, _match(wanted.astype(np.int64), keys, positions), -1)
     at = np.minimum(np.searchsorted(keys, wanted), keys.size - 1)
     return np.where(keys[at] == wanted, positions[at], -1)
 
@@ -314,7 +327,7 @@ def _check_parameters(
 ) -> None:
     """Add findings for what the column bounds cannot say."""
     for table, columns in (
-        (node, ("v_nom_kv", "v_set_pu", "g_us", "b_us")),
+        (node, ("v_nom_kv", "v_set_pu", "v_band_pu", "g_us", "b_us")),
         (branch, ("r_ohm", "x_ohm", "g_us", "b_us", "ratio", "shift_deg")),
     ):
         for column in columns:
@@ -328,6 +341,16 @@ def _check_parameters(
         hint = "make the two nodes one"
         found.add(
             "FX-G008", f"r_ohm and x_ohm of {bad.size} branches are 0", rows=bad, ids=branch["id"][bad], hint=hint
+        )
+    bad = np.flatnonzero(node["slack"] & np.isfinite(node["v_band_pu"]) & (node["v_band_pu"] >= 2.0 * node["v_set_pu"]))
+    if bad.size:
+        found.add(
+            "FX-A006",
+            f"v_band_pu reaches down to a voltage of 0 at {bad.size} slack nodes",
+            field="v_band_pu",
+            rows=bad,
+            ids=node["id"][bad],
+            hint="it is the full width around v_set_pu",
         )
     bad = np.flatnonzero(node["v_min_pu"] > node["v_max_pu"])
     if bad.size:

@@ -1,3 +1,5 @@
+import copy
+import dataclasses
 import pickle
 
 import numpy as np
@@ -99,6 +101,41 @@ def test_ids_give_positions():
         assert caught.value.findings[0].rows == (1,)
     with pytest.raises(KeyError):
         grid.branch_index(["nobody"])
+
+
+def test_ids_of_any_type_are_found_exactly_or_unknown():
+    nodes = {"id": [2**60 + 1, 2**60 + 2, -5], "v_nom_kv": [1.0] * 3, "slack": [True, False, False]}
+    ends = {"from_id": [2**60 + 1, 2**60 + 2], "to_id": [2**60 + 2, -5]}
+    grid = Grid.from_tables(nodes, {"id": ["a", "b"], "r_ohm": [1.0] * 2, "x_ohm": [1.0] * 2, **ends})
+    assert grid.node_index(np.array([2**60 + 2, 2**60 + 1], np.uint64)).tolist() == [1, 0]
+    for call in (
+        lambda: grid.node_index(np.array([2**64 - 5], np.uint64)),  # not -5
+        lambda: grid.branch_index(np.array(["2020-01-01"], "datetime64[D]")),
+        lambda: grid.branch_index([1.5]),
+        lambda: grid.branch_index(np.array([b"a"])),
+    ):
+        with pytest.raises(UnknownIdError):
+            call()
+
+
+def test_arrays_are_apart_and_locked():
+    grid = Grid.from_tables(*two_levels())
+    for network in (grid, pickle.loads(pickle.dumps(grid)), copy.deepcopy(grid), dataclasses.replace(grid)):
+        arrays = {item.name: getattr(network, item.name) for item in dataclasses.fields(Grid)}
+        arrays |= network.forest._asdict()
+        arrays = {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
+        assert len(arrays) == 42
+        assert not [name for name, array in arrays.items() if array.flags.writeable]
+        assert not np.shares_memory(network.base_p_kw, network.angle_set_deg)
+    with pytest.raises(ValueError, match="read-only"):
+        grid.v_set_pu[0] = 1.1
+
+
+def test_tables_stay_the_users_own():
+    nodes, branches = ({name: np.array(column) for name, column in table.items()} for table in two_levels())
+    grid = Grid.from_tables(nodes, branches)
+    nodes["v_nom_kv"][0], nodes["id"][0], branches["id"][0] = 1.0, 11, "c"
+    assert (grid.v_nom_kv[0], grid.node_ids[0], grid.branch_ids[0]) == (20.0, 10, "a")
 
 
 def test_a_network_survives_the_trip_to_another_process():
@@ -204,10 +241,13 @@ def test_unknown_nodes_are_named():
         ("branches", "s_max_kva", 0, -1.0, "FX-G009"),
         ("branches", "ratio", 0, 0.0, "FX-A006"),
         ("nodes", "v_nom_kv", 0, 0.0, "FX-A006"),
+        ("nodes", "v_band_pu", 1, np.inf, "FX-G007"),
+        ("nodes", "v_band_pu", 1, 2.0, "FX-A006"),
     ],
 )
 def test_bad_values_are_named(table, column, row, value, code):
     nodes, branches = two_levels()
+    nodes["v_band_pu"] = [0.0] * 4
     bad = {"nodes": nodes, "branches": branches}[table]
     bad[column][row] = value
     error = codes(nodes, branches)
