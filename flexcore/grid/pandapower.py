@@ -32,6 +32,21 @@ _OTHER = (
     "line_dc", "load_dc", "source_dc",
 )  # fmt: skip
 
+# columns without which an element has no model: an empty cell would become 0 or spread NaN
+_NUMBERS = {
+    "load": ("p_mw", "q_mvar", "scaling"),
+    "sgen": ("p_mw", "q_mvar", "scaling"),
+    "storage": ("p_mw", "q_mvar", "scaling"),
+    "gen": ("p_mw", "vm_pu", "scaling"),
+    "ext_grid": ("vm_pu", "va_degree"),
+    "shunt": ("p_mw", "q_mvar", "step"),
+    "line": ("length_km", "r_ohm_per_km", "x_ohm_per_km", "c_nf_per_km", "g_us_per_km", "parallel"),
+    "trafo": (
+        "sn_mva", "vn_hv_kv", "vn_lv_kv", "vk_percent", "vkr_percent", "pfe_kw", "i0_percent", "shift_degree",
+        "parallel",
+    ),
+}  # fmt: skip
+
 
 def _table(net: Any, name: str) -> Any:
     """Rows of an element table that are in service; None where there are none."""
@@ -73,6 +88,32 @@ def _refuse(net: Any, found: Findings) -> None:
             hint = "set the const_z and const_i percentages to 0"
             ids = loads.index.to_numpy()[depends]
             found.add("FX-G020", f"{ids.size} loads depend on the voltage", field="load", ids=ids, hint=hint)
+
+
+def _check_numbers(net: Any, found: Findings) -> None:
+    """Refuse NaN and infinite parameters of elements in service; a column that is missing takes its default."""
+    for name, columns in _NUMBERS.items():
+        table = _table(net, name)
+        if table is None:
+            continue
+        for column in columns:
+            if column not in table.columns:
+                continue
+            bad = ~np.isfinite(table[column].to_numpy(dtype=np.float64, na_value=np.nan))
+            if bad.any():
+                message = f"{column} is NaN or infinite in {bad.sum()} rows of {name}"
+                found.add("FX-G007", message, field=column, ids=table.index.to_numpy()[bad])
+
+
+def _check_branches(model: BranchModel, branch_ids: npt.NDArray[Any], found: Findings) -> None:
+    """Refuse branches that pandapower's own model leaves without a finite, nonzero impedance."""
+    broken = ~np.isfinite(np.array(model[2:])).all(axis=0)
+    if broken.any():
+        found.add("FX-G007", f"{broken.sum()} branches have NaN or infinite parameters", ids=branch_ids[broken])
+    bare = (model.r_pu == 0) & (model.x_pu == 0)
+    if bare.any():
+        hint = "replace them by closed bus-bus switches"
+        found.add("FX-G008", f"r and x of {bare.sum()} branches are 0", ids=branch_ids[bare], hint=hint)
 
 
 def _copy(net: Any) -> Any:
@@ -128,26 +169,35 @@ def _in_service(net: Any, buses: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]
     return status
 
 
-def _limits(net: Any, lookup: dict[str, tuple[int, int]], n_rows: int) -> tuple[F8, npt.NDArray[Any]]:
-    """Rated power of every row of the branch matrix and its id."""
-    s_max = np.full(n_rows, np.inf)
-    ids = np.empty(n_rows, dtype=object)
-    for name, (first, end) in lookup.items():
+def _limits(net: Any, solved: Any, ratio: F8) -> tuple[F8, npt.NDArray[Any]]:
+    """Rated power of every row of the branch matrix and its id; `solved` is the copy that `to_ppc` wrote into.
+
+    A transformer is rated for a current at each of its own two voltages, a branch here for one current at the voltages
+    of its nodes. But for the magnetising current, what leaves the to side is `ratio` times what enters: the side that
+    reaches its own rating first tells how large the larger of the two is then.
+    """
+    s_max = np.full(ratio.size, np.inf)
+    ids = np.empty(ratio.size, dtype=object)
+    v_bus = net["bus"]["vn_kv"]
+    for name, (first, end) in solved["_pd2ppc_lookups"]["branch"].items():
         table = net[name]
-        if name == "switch":  # only closed bus-bus switches with an impedance are branches, in the order of the table
-            z_ohm = _column(table, "z_ohm", 0.0)
-            closed = table["closed"].to_numpy(bool) & (table["et"].to_numpy() == "b") & (z_ohm > 0)
-            rows = table.index.to_numpy()[closed]
-        else:
-            rows = table.index.to_numpy()
+        rows = table.index.to_numpy()
+        if name == "switch":  # closed, with an impedance, between buses in service: in the order of the table
+            rows = rows[solved["_impedance_bb_switches"]]
         ids[first:end] = [f"{name} {row}" for row in rows]
         parallel, derating = _column(table, "parallel", 1.0), _column(table, "df", 1.0)
         if name == "line":
-            v_nom = net["bus"]["vn_kv"].loc[table["from_bus"]].to_numpy(np.float64)
+            v_nom = v_bus.loc[table["from_bus"]].to_numpy(np.float64)
             limit = np.sqrt(3.0) * v_nom * _column(table, "max_i_ka", np.inf) * derating * parallel
             s_max[first:end] = 1e3 * limit
         elif name == "trafo":
-            s_max[first:end] = 1e3 * _column(table, "sn_mva", np.inf) * parallel * derating
+            hv, lv = (
+                v_bus.loc[table[f"{side}_bus"]].to_numpy(np.float64) / _column(table, f"vn_{side}_kv", np.nan)
+                for side in ("hv", "lv")
+            )
+            turns = ratio[first:end]
+            reached = np.minimum(hv, lv / turns) * np.maximum(1.0, turns)
+            s_max[first:end] = 1e3 * _column(table, "sn_mva", np.inf) * parallel * derating * reached
     return s_max, ids
 
 
@@ -209,14 +259,16 @@ def convert(net: Any, trafo_model: str, switch_rx_ratio: float, found: Findings)
     has_slack = _table(net, "ext_grid") is not None or (gen is not None and gen["slack"].to_numpy(bool).any())
     if not has_slack:
         found.add("FX-G003", "the network has no external grid in service", field="ext_grid")
+    _check_numbers(net, found)
     _check_set_points(net, found)
     found.raise_errors(GridError)
 
     copy = _copy(net)
-    ppc = to_ppc(
-        copy, calculate_voltage_angles=True, trafo_model=trafo_model, switch_rx_ratio=switch_rx_ratio, init="flat",
-        mode="pf",
-    )  # fmt: skip
+    with np.errstate(divide="ignore", invalid="ignore"):  # what comes of a zero impedance is refused below
+        ppc = to_ppc(
+            copy, calculate_voltage_angles=True, trafo_model=trafo_model, switch_rx_ratio=switch_rx_ratio, init="flat",
+            mode="pf",
+        )  # fmt: skip
     bus, branch = ppc["bus"], ppc["branch"]
     to_ppc_bus = copy["_pd2ppc_lookups"]["bus"].astype(np.int64)
     base_mva = float(net["sn_mva"])
@@ -241,7 +293,9 @@ def convert(net: Any, trafo_model: str, switch_rx_ratio: float, found: Findings)
     _check_generators(net, to_node, slack, found)
 
     used = ppc["internal"]["branch_is"]
-    s_max, branch_ids = _limits(net, copy["_pd2ppc_lookups"]["branch"], used.size)
+    ratio = np.ones(used.size)
+    ratio[used] = np.where(branch[:, _TAP].real == 0, 1.0, branch[:, _TAP].real)
+    s_max, branch_ids = _limits(net, copy, ratio)
     s_max, branch_ids = s_max[used], branch_ids[used].astype(str)
 
     def shunt(name: str) -> F8:
@@ -260,9 +314,11 @@ def convert(net: Any, trafo_model: str, switch_rx_ratio: float, found: Findings)
         b_from_pu=half_b * y_unit,
         g_to_pu=(half_g + 0.5 * shunt("branch_g_asym")) * y_unit,
         b_to_pu=(half_b + 0.5 * shunt("branch_b_asym")) * y_unit,
-        ratio=np.where(real[:, _TAP] == 0, 1.0, real[:, _TAP]),
+        ratio=ratio[used],
         shift_deg=real[:, _SHIFT].copy(),
     )
+    _check_branches(model, branch_ids, found)
+    found.raise_errors(GridError)
     own_g, own_b = bus[:, _GS].real * 1e3, bus[:, _BS].real * 1e3
     open_g, open_b = _fold_open_ends(model, n_nodes)
     both = (model.start >= 0) & (model.end >= 0)

@@ -53,6 +53,9 @@ def check(net, trafo_model="t"):
             np.testing.assert_allclose(getattr(flow, field)[rows, 0], result[column] * 1e3, rtol=1e-8, atol=1e-6)
         if name == "line":
             np.testing.assert_allclose(flow.loading[rows, 0], result.loading_percent / 100, rtol=1e-8)
+        elif name == "trafo":  # one rating for both sides: exact but for the magnetising current
+            i0 = net.trafo.i0_percent.loc[result.index].max() / 100 if ids else 0.0
+            np.testing.assert_allclose(flow.loading[rows, 0], result.loading_percent / 100, rtol=1e-8, atol=i0)
     feeding = np.isin(grid.branch_from, np.flatnonzero(grid.slack))
     assert feeding.any()
     pp.rundcpp(net)
@@ -82,7 +85,16 @@ def check(net, trafo_model="t"):
 def test_transformers(trafo, trafo_model):
     grid = check(small_net(**trafo), trafo_model)
     rated = 630.0 * trafo.get("parallel", 1) * trafo.get("df", 1.0)
+    if trafo.get("vn_lv_kv") == 0.42:  # the larger current, at the hv side, is rated at 20.5 kV and counted at 20 kV
+        rated *= 20.0 / 20.5
     np.testing.assert_allclose(grid.s_max_kva[grid.branch_index("trafo 0")], rated)
+
+
+@pytest.mark.parametrize("tap", [-4, 0, 3])
+@pytest.mark.parametrize(("vn_hv_kv", "vn_lv_kv"), [(20, 0.4), (21, 0.42), (21, 0.4), (20, 0.42), (19, 0.41)])
+def test_loading_counts_the_transformers_own_voltages(vn_hv_kv, vn_lv_kv, tap):
+    taps = {"tap_side": "hv", "tap_neutral": 0, "tap_pos": tap, "tap_step_percent": 2.5, "tap_changer_type": "Ratio"}
+    check(small_net(vn_hv_kv=vn_hv_kv, vn_lv_kv=vn_lv_kv, pfe_kw=0.0, i0_percent=0.0, **taps))
 
 
 def test_uneven_leakage_makes_an_uneven_pi():
@@ -174,6 +186,15 @@ def test_switches_with_impedance_are_branches():
     assert "switch 1" in grid.branch_ids
 
 
+def test_switches_with_impedance_to_buses_out_of_service_are_none():
+    net = small_net()
+    pp.create_bus(net, vn_kv=20.0, index=60, in_service=False)
+    pp.create_switch(net, 7, 60, et="b", closed=True, z_ohm=0.5)
+    pp.create_bus(net, vn_kv=20.0, index=61)
+    pp.create_switch(net, 7, 61, et="b", closed=True, z_ohm=0.5)
+    assert [key for key in check(net).branch_ids.tolist() if key.startswith("switch")] == ["switch 1"]
+
+
 def test_several_external_grids_make_several_trees():
     net = small_net()
     pp.create_switch(net, 9, 12, et="l", closed=False)
@@ -233,6 +254,48 @@ def test_what_is_not_modelled_is_refused_all_at_once():
         net[name]["in_service"] = False
     net.load["const_z_p_percent"] = 0.0
     check(net)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize(
+    ("table", "column", "row"),
+    [
+        ("load", "p_mw", 2),
+        ("load", "q_mvar", 0),
+        ("load", "scaling", 1),
+        ("sgen", "p_mw", 0),
+        ("line", "r_ohm_per_km", 11),
+        ("line", "x_ohm_per_km", 20),
+        ("trafo", "vk_percent", 0),
+        ("trafo", "vkr_percent", 0),
+        ("ext_grid", "vm_pu", 0),
+        ("shunt", "q_mvar", 0),
+    ],
+)
+def test_missing_numbers_are_named(table, column, row, value):
+    net = small_net()
+    pp.create_sgen(net, 13, p_mw=0.2)
+    pp.create_shunt(net, 5, q_mvar=0.1)
+    net[table].loc[row, column] = value
+    finding = refused(net).findings[0]
+    assert (finding.code, finding.field, finding.ids) == ("FX-G007", column, (row,))
+
+
+def test_missing_numbers_of_elements_out_of_service_do_not_matter():
+    net = small_net()
+    pp.create_sgen(net, 13, p_mw=np.nan, in_service=False)
+    assert Grid.from_pandapower(net).base_p_kw.sum() == pytest.approx(850)
+
+
+def test_lines_without_impedance_are_refused():
+    net = small_net()
+    net.line.loc[10, "length_km"] = 0.0
+    error = refused(net)
+    assert (error.codes, error.findings[0].ids) == (("FX-G008",), ("line 10",))
+    net = small_net()
+    net.line.loc[20, "parallel"] = 0
+    error = refused(net)
+    assert (error.codes, error.findings[0].ids) == (("FX-G007",), ("line 20",))
 
 
 def test_generators_off_the_slack_are_refused():
