@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 DAY_TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
     "facts": ("one fact about the input city", ("name", "value")),
     "nodes": (
-        "one node: position, perimeter, lowest and highest voltage of the day without and with the awards (AC)",
+        "one node: position, perimeter, lowest and highest voltage of the day (AC) without flexibility (before), if "
+        "every order were followed exactly (awarded), and as the meters saw it (metered)",
         (
             "node_id",
             "x",
@@ -26,13 +27,24 @@ DAY_TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
             "v_max_pu",
             "v_low_before_pu",
             "v_high_before_pu",
-            "v_low_after_pu",
-            "v_high_after_pu",
+            "v_low_awarded_pu",
+            "v_high_awarded_pu",
+            "v_low_metered_pu",
+            "v_high_metered_pu",
         ),
     ),
     "branches": (
-        "one branch with its highest loading of the day without and with the awards (AC, 1 is the rating)",
-        ("branch_id", "from_id", "to_id", "kind", "s_max_kva", "loading_before", "loading_after"),
+        "one branch with its highest loading of the day (1 is the rating) in the three cases of `nodes`",
+        (
+            "branch_id",
+            "from_id",
+            "to_id",
+            "kind",
+            "s_max_kva",
+            "loading_before",
+            "loading_awarded",
+            "loading_metered",
+        ),
     ),
     "static_light": (
         "one unit after the static traffic light",

@@ -80,16 +80,18 @@ def _facts(city: City, plan: Plan) -> Table:
 
 
 def _network(city: City, plan: Plan, delivery: Delivery, n_threads: int) -> dict[str, Table]:
-    """Solve the realised day without and with what was delivered, by AC power flow."""
+    """Solve the realised day by AC power flow: without awards, as awarded, and with what the meters saw."""
     import pyarrow as pa
 
     grid, places = city.grid, city.places
     realised = city.realised(plan.day)
     change_w = np.zeros((city.n_pods, plan.day.n_steps), np.int64)
     change_w[delivery.pods] = delivery.metered_w.astype(np.int64) - realised.load_w[delivery.pods]
-    after_kw = realised.p_kw + plan.register.node_sums_w(change_w, n_threads=n_threads) / 1000.0
+    metered_kw = realised.p_kw + plan.register.node_sums_w(change_w, n_threads=n_threads) / 1000.0
+    orders_w = plan.awards_w.sum(axis=0)
+    awarded_kw = realised.p_kw - plan.register.node_sums_w(orders_w[UP] - orders_w[DOWN], n_threads=n_threads) / 1000.0
     ends = {}
-    for when, p_kw in (("before", realised.p_kw), ("after", after_kw)):
+    for when, p_kw in (("before", realised.p_kw), ("awarded", awarded_kw), ("metered", metered_kw)):
         flow = power_flow(grid, p_kw, realised.q_kvar, method="ac", outputs=("v_pu", "loading"), n_threads=n_threads)
         assert flow.v_pu is not None  # both outputs were asked for
         assert flow.loading is not None
@@ -109,10 +111,11 @@ def _network(city: City, plan: Plan, delivery: Delivery, n_threads: int) -> dict
                 "perimeter": perimeter,
                 "v_min_pu": grid.v_min_pu,
                 "v_max_pu": grid.v_max_pu,
-                "v_low_before_pu": ends["before"][0],
-                "v_high_before_pu": ends["before"][1],
-                "v_low_after_pu": ends["after"][0],
-                "v_high_after_pu": ends["after"][1],
+                **{
+                    f"v_{side}_{when}_pu": end[place]
+                    for when, end in ends.items()
+                    for place, side in enumerate(("low", "high"))
+                },
             }
         ),
         "branches": pa.table(
@@ -122,8 +125,7 @@ def _network(city: City, plan: Plan, delivery: Delivery, n_threads: int) -> dict
                 "to_id": grid.node_ids[end].astype(str),
                 "kind": np.where(transformer, "transformer", "line"),
                 "s_max_kva": grid.s_max_kva,
-                "loading_before": ends["before"][2],
-                "loading_after": ends["after"][2],
+                **{f"loading_{when}": end[2] for when, end in ends.items()},
             }
         ),
     }

@@ -82,8 +82,10 @@ def _grid(run: DayRun) -> list[tuple[str, str]]:
     return [
         (
             "network",
-            f"overloaded branches {found.branches_before:,} without, {found.branches_after:,} with flexibility; "
-            f"nodes out of band {found.nodes_before:,} without, {found.nodes_after:,} with",
+            "overloaded branches {:,} without flexibility, {:,} as awarded, {:,} as metered ".format(*found.branches)
+            + f"({found.new_branches:,} of them new); "
+            + "nodes out of band {:,}, {:,}, {:,} ".format(*found.nodes)
+            + f"({found.new_nodes:,} new)",
         ),
         (
             "traffic light",

@@ -59,11 +59,14 @@ _REAL = [
     "v_max_pu",
     "v_low_before_pu",
     "v_high_before_pu",
-    "v_low_after_pu",
-    "v_high_after_pu",
+    "v_low_awarded_pu",
+    "v_high_awarded_pu",
+    "v_low_metered_pu",
+    "v_high_metered_pu",
     "s_max_kva",
     "loading_before",
-    "loading_after",
+    "loading_awarded",
+    "loading_metered",
     "ratio",
     "offered_mwh",
     "accepted_mwh",
@@ -155,8 +158,10 @@ def synthetic_run(
         "v_max_pu": np.full(n_nodes, 1.1),
         "v_low_before_pu": 1.0 - drop,
         "v_high_before_pu": np.full(n_nodes, 1.02),
-        "v_low_after_pu": 1.0 - 0.9 * drop,
-        "v_high_after_pu": np.full(n_nodes, 1.02),
+        "v_low_awarded_pu": 1.0 - 0.8 * drop,
+        "v_high_awarded_pu": np.full(n_nodes, 1.02),
+        "v_low_metered_pu": 1.0 - 0.9 * drop,
+        "v_high_metered_pu": np.full(n_nodes, 1.02),
     }
     before = rng.gamma(2.0, 0.13, child.size)
     transformer = parent[child] == 0
@@ -170,7 +175,10 @@ def synthetic_run(
         "kind": np.where(transformer, "transformer", "line"),
         "s_max_kva": np.where(transformer, 630.0, 250.0),
         "loading_before": before,
-        "loading_after": np.where(before > 1, np.minimum(before, 1.0 + rng.gamma(1, 0.02, child.size) - 0.02), before),
+        "loading_awarded": np.minimum(before, 1.0),
+        "loading_metered": np.where(
+            before > 1, np.minimum(before, 1.0 + rng.gamma(1, 0.02, child.size) - 0.02), before
+        ),
     }
     up, down = rng.integers(1, 40, n_units) * 500, rng.integers(0, 40, n_units) * 500
     state = rng.choice(["CONFIRMED", "MODULATED", "INVALID"], n_units, p=[0.7, 0.22, 0.08])

@@ -11,7 +11,7 @@ import pytest
 from flexcore.errors import MissingExtraError
 from flexcore.study.day_run import DAY_TABLES, DayRun
 from flexcore.study.report import read_run, write_report
-from flexcore.study.report.columns import COLOUR_NAMES, fact_groups, valid_lights
+from flexcore.study.report.columns import CASES, COLOUR_NAMES, fact_groups, valid_lights
 from flexcore.study.report.page import number, percent, value_bars
 from flexcore.study.report.style import DARK, LIGHT
 from tests.study.synthetic_day import HOSTILE, synthetic_run
@@ -159,8 +159,9 @@ def test_headline_numbers_are_the_sums_of_the_tables(run, page):
         )
         assert f"{need:,.2f}" in text
         assert f"{accepted:,.2f} MWh bought for {cost:,.2f} EUR, {unserved:,.3f} MWh unserved" in text
-    over = {w: sum(x > 1 for x in column(run, "branches", f"loading_{w}")) for w in ("before", "after")}
-    assert f"{over['before']} \u2192 {over['after']}" in text
+    over = [{i for i, x in enumerate(column(run, "branches", f"loading_{w}")) if x > 1} for w in CASES]
+    assert " \u2192 ".join(f"{len(rows)}" for rows in over) in text
+    assert f"without, as awarded, as metered ({len(over[2] - over[0])} new)" in text
     net = sum(column(run, "settlement_lines", "net_ueur"))
     assert f"{net / 1e6:,.2f}" in text
     ordered, delivered = (sum(column(run, "settlement_lines", f"{n}_wqh")) for n in ("ordered", "delivered"))
@@ -222,7 +223,7 @@ def test_the_map_holds_every_branch_in_its_class(run, page):
     def unpack(name):
         return np.frombuffer(base64.b64decode(data[name]["bdata"]), np.dtype(data[name]["dtype"]).newbyteorder("<"))
 
-    for when in ("before", "after"):
+    for when in CASES:
         loading = column(run, "branches", f"loading_{when}")
         expected = [sum(value > edge for edge in (0.25, 0.5, 0.8, 1.0, 1.2)) for value in loading]
         assert unpack(when).tolist() == expected

@@ -221,27 +221,36 @@ def session_rows(table: "pa.Table") -> SessionRows:
     return SessionRows([rows[i] for i in order], number[order].tolist(), operator[order].tolist(), label)
 
 
-class Violations(NamedTuple):
-    """How many elements break a limit in some step of the day, without and with the awards."""
+#: The realised day without flexibility, if every order were followed exactly, and as the meters saw it.
+CASES = ("before", "awarded", "metered")
+#: Why the metered day differs from the awarded one; shown wherever both are.
+WHY_METERED = "orders that were not or only partly followed, and energy that comes back after an order"
 
-    branches_before: int
-    branches_after: int
-    nodes_before: int
-    nodes_after: int
+
+class Violations(NamedTuple):
+    """How many elements break a limit in some step of the day, in each of `CASES`."""
+
+    branches: tuple[int, int, int]
+    nodes: tuple[int, int, int]
+    new_branches: int
+    new_nodes: int
 
 
 def violations(nodes: "pa.Table", branches: "pa.Table") -> Violations:
-    """Count overloaded branches and nodes outside of their voltage band."""
+    """Count overloaded branches and nodes outside of their voltage band, and those that only the metered day has."""
     band = numbers(nodes, "v_min_pu"), numbers(nodes, "v_max_pu")
 
-    def outside(when: str) -> int:
+    def outside(when: str) -> npt.NDArray[np.bool_]:
         low, high = numbers(nodes, f"v_low_{when}_pu"), numbers(nodes, f"v_high_{when}_pu")
-        return int(((low < band[0]) | (high > band[1])).sum())
+        return np.asarray((low < band[0]) | (high > band[1]))
 
-    def over(when: str) -> int:
-        return int((numbers(branches, f"loading_{when}") > 1.0).sum())
+    def counted(bad: list[npt.NDArray[np.bool_]]) -> tuple[tuple[int, int, int], int]:
+        before, awarded, metered = bad
+        return (int(before.sum()), int(awarded.sum()), int(metered.sum())), int((metered & ~before).sum())
 
-    return Violations(over("before"), over("after"), outside("before"), outside("after"))
+    n_branches, new_branches = counted([numbers(branches, f"loading_{when}") > 1.0 for when in CASES])
+    n_nodes, new_nodes = counted([outside(when) for when in CASES])
+    return Violations(n_branches, n_nodes, new_branches, new_nodes)
 
 
 #: Facts that are said elsewhere: source and licence of the data, and how capabilities are computed.

@@ -1,4 +1,4 @@
-"""The map of the report: the network by its highest loading, without and with flexibility, and its traffic lights."""
+"""The map: the network by its highest loading without flexibility, as awarded and as metered, and its lights."""
 
 import base64
 from typing import Any
@@ -7,12 +7,24 @@ import numpy as np
 import numpy.typing as npt
 
 from flexcore.study.day_run import DayRun
-from flexcore.study.report.columns import COLOUR_NAMES, NO_LIGHT, YELLOW, Lights, codes, numbers, texts, violations
+from flexcore.study.report.columns import (
+    CASES,
+    COLOUR_NAMES,
+    NO_LIGHT,
+    WHY_METERED,
+    YELLOW,
+    Lights,
+    codes,
+    numbers,
+    texts,
+    violations,
+)
 from flexcore.study.report.page import Figure, Section, esc, none, rounded
 
 #: Upper edges of the loading classes; the last class is open.
 LOADING_EDGES = (0.25, 0.5, 0.8, 1.0, 1.2)
 LOADING_NAMES = ("up to 25 %", "25 to 50 %", "50 to 80 %", "80 to 100 %", "100 to 120 %", "above 120 %")
+CASE_WORDS = {"before": "without flexibility", "awarded": "as awarded", "metered": "as metered"}
 _LV_KV = 1.0
 _HOVER = 400  # lines that answer to the mouse: the most loaded ones; every line as a marker would make the page heavy
 _BAND = 400  # nodes outside their voltage band that are marked
@@ -53,13 +65,13 @@ def _positions(run: DayRun) -> tuple[Array, Array, Array, Array]:
 
 def _branch_texts(run: DayRun, rows: Array) -> list[str]:
     table = run.tables["branches"].take(rows)
-    before, after = numbers(table, "loading_before"), numbers(table, "loading_after")
+    loading = [100 * numbers(table, f"loading_{when}") for when in CASES]
     kva = numbers(table, "s_max_kva")
     names = zip(texts(table, "branch_id"), texts(table, "kind"), strict=True)
     return [
-        f"<b>{esc(name)}</b> {esc(kind)}<br>{100 * b:.1f} % without, {100 * a:.1f} % with flexibility<br>rated "
-        f"{r:,.0f} kVA"
-        for (name, kind), b, a, r in zip(names, before, after, kva, strict=True)
+        f"<b>{esc(name)}</b> {esc(kind)}<br>{b:.1f} % without flexibility, {a:.1f} % as awarded, {m:.1f} % as metered"
+        f"<br>rated {r:,.0f} kVA"
+        for (name, kind), b, a, m, r in zip(names, *loading, kva, strict=True)
     ]
 
 
@@ -71,12 +83,12 @@ def _band(run: DayRun, x: Array, y: Array, when: str) -> dict[str, Any]:
     bad = np.flatnonzero((excess > 0) & np.isfinite(x) & np.isfinite(y))
     bad = bad[np.argsort(-excess[bad], kind="stable")][:_BAND]
     names = texts(nodes.take(bad), "node_id")
-    words = "without" if when == "before" else "with"
+    words = CASE_WORDS[when]
     return {
         "x": rounded(x[bad], 2),
         "y": rounded(y[bad], 2),
         "text": [
-            f"<b>{esc(name)}</b><br>{a:.3f} to {b:.3f} pu {words} flexibility"
+            f"<b>{esc(name)}</b><br>{a:.3f} to {b:.3f} pu {words}"
             for name, a, b in zip(names, low[bad], high[bad], strict=True)
         ],
     }
@@ -100,10 +112,10 @@ def map_section(run: DayRun, lights: Lights) -> Section:
     if not drawn.size:
         return Section("map", title, "", [none("The network carries no positions, so there is no map.")])
     a, b = start[drawn], stop[drawn]
-    before, after = numbers(branches, "loading_before")[drawn], numbers(branches, "loading_after")[drawn]
+    loading = {when: numbers(branches, f"loading_{when}")[drawn] for when in CASES}
     v_nom = numbers(nodes, "v_nom_kv")
     transformer = v_nom[a] != v_nom[b]
-    worst = np.fmax(np.nan_to_num(before), np.nan_to_num(after))
+    worst = np.nan_to_num(np.stack(list(loading.values()))).max(axis=0)
     hover = np.union1d(np.flatnonzero(transformer), np.argsort(-worst, kind="stable")[:_HOVER])
 
     label, values = codes(nodes, "perimeter")
@@ -124,8 +136,7 @@ def map_section(run: DayRun, lights: Lights) -> Section:
         "x1": packed(x[b], "f4"),
         "y1": packed(y[b], "f4"),
         "thick": packed((np.fmax(v_nom[a], v_nom[b]) > _LV_KV), "u1"),
-        "before": packed(loading_class(before), "u1"),
-        "after": packed(loading_class(after), "u1"),
+        **{when: packed(loading_class(values), "u1") for when, values in loading.items()},
         "load_names": LOADING_NAMES,
         "perimeter": packed(perimeter, "i2"),
         "perimeters": [esc(name) for name in lights.perimeters],
@@ -143,9 +154,9 @@ def map_section(run: DayRun, lights: Lights) -> Section:
             "transformer": transformer[hover].astype(int).tolist(),
             "text": _branch_texts(run, drawn[hover]),
         },
-        "band": {"before": _band(run, x, y, "before"), "after": _band(run, x, y, "after")},
+        "band": {when: _band(run, x, y, when) for when in CASES},
     }
-    views = [("before", "Loading without flexibility"), ("after", "Loading with flexibility")]
+    views = [(when, f"Loading {words}") for when, words in CASE_WORDS.items()]
     if (lights.colour != NO_LIGHT).any():
         views += [("up", "Traffic light up"), ("down", "Traffic light down")]
     buttons = "".join(
@@ -176,8 +187,10 @@ def map_section(run: DayRun, lights: Lights) -> Section:
         extra={"map": data},
     )
     lead = (
-        f"Without flexibility {found.branches_before:,} of {branches.num_rows:,} branches exceed their rating and "
-        f"{found.nodes_before:,} of {nodes.num_rows:,} nodes leave their voltage band in some step; with the awards "
-        f"{found.branches_after:,} and {found.nodes_after:,}."
+        f"Without flexibility {found.branches[0]:,} of {branches.num_rows:,} branches exceed their rating and "
+        f"{found.nodes[0]:,} of {nodes.num_rows:,} nodes leave their voltage band in some step. If every order were "
+        f"followed exactly, {found.branches[1]:,} and {found.nodes[1]:,} would; as metered, {found.branches[2]:,} and "
+        f"{found.nodes[2]:,} do, {found.new_branches:,} and {found.new_nodes:,} of them new. "
+        f"The difference: {WHY_METERED}."
     )
     return Section("map", title, lead, [figure])

@@ -102,9 +102,10 @@ def headline_section(run: DayRun, lights: Lights) -> Section:
         need_tile(GLOBAL, "Global need"),
         tile(
             "Overloaded branches",
-            f"{found.branches_before:,} \u2192 {found.branches_after:,}",
+            "{:,} \u2192 {:,} \u2192 {:,}".format(*found.branches),
             "",
-            f"voltage out of band: {found.nodes_before:,} \u2192 {found.nodes_after:,} nodes",
+            f"without, as awarded, as metered ({found.new_branches:,} new); nodes out of band: "
+            + "{:,} \u2192 {:,} \u2192 {:,}".format(*found.nodes),
         ),
         tile(
             "Traffic lights not green",

@@ -1,0 +1,51 @@
+"""What the tables of a day say is what happened in it."""
+
+import numpy as np
+import pytest
+
+from flexcore import MarketDay, cities, run_day
+from flexcore.grid.power_flow import power_flow
+from flexcore.study.planning import plan_day
+from flexcore.study.registration import register_city
+from flexcore.units import DOWN, UP
+
+
+@pytest.fixture(scope="module")
+def city():
+    return cities.tiny()
+
+
+@pytest.fixture(scope="module")
+def day(city):
+    return MarketDay(city.default_day)
+
+
+@pytest.fixture(scope="module")
+def run(city):
+    return run_day(city)
+
+
+@pytest.fixture(scope="module")
+def plan(city, day):
+    registration = register_city(city, day)
+    return plan_day(city, day, registration.register, registration.ready_w, n_threads=1, progress=lambda _: None)
+
+
+def test_loading_is_shown_without_as_awarded_and_as_metered(city, day, run, plan):
+    realised = city.realised(day)
+    change_kw = {"before": 0.0 * realised.p_kw, "awarded": 0.0 * realised.p_kw, "metered": 0.0 * realised.p_kw}
+    awarded_w = plan.awards_w.sum(axis=0)
+    np.add.at(change_kw["awarded"], city.pods.node, (awarded_w[DOWN] - awarded_w[UP]) / 1000.0)
+    pods = run.tables["pod_day"]
+    position = {code: place for place, code in enumerate(city.pods.code.tolist())}
+    for code, step, metered in zip(
+        pods["pod_code"].to_pylist(), pods["step"].to_pylist(), pods["metered_w"].to_pylist(), strict=True
+    ):
+        pod = position[code]
+        change_kw["metered"][city.pods.node[pod], step] += (metered - realised.load_w[pod, step]) / 1000.0
+    for when, change in change_kw.items():
+        flow = power_flow(city.grid, realised.p_kw + change, realised.q_kvar, method="ac")
+        shown = run.tables["branches"][f"loading_{when}"].to_numpy()
+        np.testing.assert_allclose(shown, flow.loading.max(axis=1), rtol=1e-9)
+        for side, least in (("low", flow.v_pu.min(axis=1)), ("high", flow.v_pu.max(axis=1))):
+            np.testing.assert_allclose(run.tables["nodes"][f"v_{side}_{when}_pu"].to_numpy(), least, rtol=1e-9)
