@@ -185,6 +185,7 @@ def simulate_readings(
     rebound_share: npt.ArrayLike = 0.0,
     rebound_delay: int = 0,
     rebound_steps: int = 8,
+    least_w: npt.ArrayLike | None = None,
     n_threads: int = 1,
 ) -> Int32s:
     """Readings of a simulated day: load without activation, minus what was delivered of the orders, plus the rebound.
@@ -214,6 +215,10 @@ def simulate_readings(
     rebound_delay, rebound_steps : int
         It comes back evenly over `rebound_steps` quarter-hours, `rebound_delay` after the event; what falls after the
         last step is left out. [quarter-hours]
+    least_w : array_like of int, shape (n_pods,), optional
+        Lowest reading that orders and rebound can lead to: 0 for a POD that cannot inject, minus the power that it may
+        inject otherwise; no bound by default. A load below it stays as it is. Rebound that it stops comes in the next
+        steps that have room, an order that it stops is not delivered. [W]
     n_threads : int
 
     Returns
@@ -235,6 +240,7 @@ def simulate_readings(
     key = np.arange(n_pods) if pod_key is None else as_int(pod_key, "pod_key", shape=(n_pods,))
     rebound = np.atleast_1d(as_float(rebound_share, "rebound_share"))
     answer = np.zeros(0) if response is None else as_float(response, "response", shape=(n_pods,))
+    least = np.full(1, -np.inf) if least_w is None else as_int(least_w, "least_w", shape=(n_pods,)).astype(np.float64)
     found = Findings("simulated readings", n_pods)
     for name, value, high in (
         ("non_delivery", non_delivery, 1.0),
@@ -261,7 +267,7 @@ def simulate_readings(
         with np.errstate(over="ignore"):  # only matters where kernels run as plain Python: hashes wrap on purpose
             simulate(
                 load, ordered, keys, word, first_qh, answer, non_delivery, partial, partial_least, noise, rebound,
-                rebound_delay, rebound_steps, i0, i1, metered, overflow,
+                rebound_delay, rebound_steps, least, i0, i1, metered, overflow,
             )  # fmt: skip
 
     run_chunks(task, n_pods, n_threads=n_threads, chunk=_CHUNK)

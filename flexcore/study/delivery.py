@@ -154,6 +154,7 @@ def deliver(plan: Plan, *, terms: SettlementTerms | None = None, n_threads: int 
         response=conduct.response_pm[pods] / 1000.0,
         rebound_share=conduct.rebound_pm[pods] / 1000.0,
         rebound_steps=conduct.rebound_steps,
+        least_w=-city.pods.contracted_out_w[pods],
         n_threads=n_threads,
     )
     baseline_w, method = _baselines(city, day, pods, metered, activation != 0, conduct.rebound_steps, n_threads)

@@ -58,51 +58,53 @@ def drawn_response(seed, pod, quarter_hour, non_delivery, partial, partial_least
 
 
 @kernel(
-    I32_2D, I32_2D, U64, u64, i64, F64, f64, f64, f64, f64, F64, i64, i64, i64, i64, I32_2D_OUT, U8_OUT,
+    I32_2D, I32_2D, U64, u64, i64, F64, f64, f64, f64, f64, F64, i64, i64, F64, i64, i64, I32_2D_OUT, U8_OUT,
 )  # fmt: skip
 def simulate(
     load, ordered, pod_key, seed, first_qh, response, non_delivery, partial, partial_least, noise, rebound_share,
-    rebound_delay, rebound_steps, i0, i1, metered_out, overflow_out,
+    rebound_delay, rebound_steps, least, i0, i1, metered_out, overflow_out,
 ):  # fmt: skip
     """Readings of PODs i0..i1; `ordered` is positive for up (less load) and negative for down.
 
     `response` gives the delivered part of each POD's orders; without rows it is drawn for each event. `rebound_share`
-    has one entry for each POD or one for all.
+    and `least` have one entry for each POD or one for all.
     """
     n_steps = load.shape[1]
-    change = np.empty(n_steps, np.float64)
+    back = np.empty(n_steps, np.float64)
     for i in range(i0, i1):
         for t in range(n_steps):
-            change[t] = 0.0
-        t = 0
-        while t < n_steps:
-            if ordered[i, t] == 0:
-                t += 1
-                continue
-            # one event: neighbouring quarter-hours ordered in the same direction
-            begin = t
-            positive = ordered[i, t] > 0
-            while t < n_steps and ordered[i, t] != 0 and (ordered[i, t] > 0) == positive:
-                t += 1
-            if response.size > 0:
-                factor = response[i]
-            else:
-                factor = drawn_response(
-                    seed, pod_key[i], np.uint64(first_qh + begin), non_delivery, partial, partial_least
-                )
-            energy = 0.0
-            for s in range(begin, t):
-                wobble = 1.0 + noise * bell(draw(seed, pod_key[i], np.uint64(first_qh + s), _NOISE))
-                delivered = ordered[i, s] * factor * wobble
-                change[s] -= delivered
-                energy += delivered
-            if rebound_steps > 0:
-                each = energy * rebound_share[i if rebound_share.size > 1 else 0] / rebound_steps
-                for s in range(t + rebound_delay, min(t + rebound_delay + rebound_steps, n_steps)):
-                    change[s] += each
+            back[t] = 0.0
+        share = rebound_share[i if rebound_share.size > 1 else 0]
+        floor = least[i if least.size > 1 else 0]
+        sign, factor, energy, carried = 0, 0.0, 0.0, 0.0
         overflow_out[i] = 0
+        # in the order of time: what an order still finds depends on what came back before it
         for t in range(n_steps):
-            value = np.rint(load[i, t] + change[t])
+            now = 0 if ordered[i, t] == 0 else 1 if ordered[i, t] > 0 else -1
+            if now != sign:
+                # one event: neighbouring quarter-hours ordered in the same direction
+                if sign != 0 and rebound_steps > 0:
+                    each = energy * share / rebound_steps
+                    for s in range(t + rebound_delay, min(t + rebound_delay + rebound_steps, n_steps)):
+                        back[s] += each
+                sign, energy = now, 0.0
+                if response.size > 0:
+                    factor = response[i]
+                elif now != 0:
+                    factor = drawn_response(
+                        seed, pod_key[i], np.uint64(first_qh + t), non_delivery, partial, partial_least
+                    )
+            owed = back[t] + carried
+            lowest = min(np.float64(load[i, t]), floor)
+            delivered = 0.0
+            if now != 0:
+                wobble = 1.0 + noise * bell(draw(seed, pod_key[i], np.uint64(first_qh + t), _NOISE))
+                delivered = min(ordered[i, t] * factor * wobble, load[i, t] + max(owed, 0.0) - lowest)
+                energy += delivered
+            change = owed - delivered
+            # energy that cannot be given back now, because nothing is left to switch off, is given back later
+            carried = min(load[i, t] + change - lowest, 0.0)
+            value = np.rint(load[i, t] + (change - carried))
             if abs(value) > LARGEST:
                 overflow_out[i] = 1
                 value = 0.0

@@ -166,15 +166,16 @@ def test_simulated_readings_equal_the_reference(seed):
     response = rng.random(3) if seed % 3 == 0 else None
     terms = {"non_delivery": 0.3, "partial": 0.4, "partial_least": 0.25, "noise": 0.1}
     share, delay, steps = rng.random(3), int(rng.integers(0, 4)), int(rng.integers(1, 9))
+    least = rng.integers(-2000, 1, 3) if seed % 2 else None
     result = simulate_readings(
         load, ordered, seed=seed, pod_key=key, first_qh=1_960_000, response=response, **terms,
-        rebound_share=share, rebound_delay=delay, rebound_steps=steps,
+        rebound_share=share, rebound_delay=delay, rebound_steps=steps, least_w=least,
     )  # fmt: skip
     for i in range(3):
         answer = None if response is None else response[i]
         values = simulated(
             load[i].tolist(), ordered[i].tolist(), int(key[i]), seed, 1_960_000, response=answer, **terms,
-            rebound=(share[i], delay, steps),
+            rebound=(share[i], delay, steps), least=None if least is None else int(least[i]),
         )  # fmt: skip
         assert result[i].tolist() == values
 
@@ -199,6 +200,24 @@ def test_simulation_without_orders_or_flaws_is_exact():
     assert np.array_equal(simulate_readings(load, 0 * ordered, seed=1, noise=0.5), load)
     perfect = simulate_readings(load, ordered, seed=1, non_delivery=0, partial=0, noise=0)
     assert np.array_equal(perfect, load - ordered)
+
+
+def test_nothing_is_switched_off_that_is_off_already():
+    # charged 8 kWh early: 6.4 kWh are given back, 2 kW at a time, and the load is gone before they are
+    load = np.array([[0, 0, 0, 0, 1500, 1500, 0, 0, 900, 900, 0, 0, 5000, 5000]], np.int32)
+    ordered = np.where(np.arange(14) < 4, -2000, 0).astype(np.int32)[None, :]
+    exact = {"seed": 1, "non_delivery": 0, "partial": 0, "noise": 0, "rebound_share": 0.8, "rebound_steps": 4}
+    free = simulate_readings(load, ordered, **exact)
+    assert free.min() < 0
+    bound = simulate_readings(load, ordered, **exact, least_w=[0])
+    assert bound[0].tolist() == [2000] * 4 + [0] * 8 + [3400, 5000]
+    assert bound.sum() == free.sum()  # all of it came back, only later
+    # an order finds what is left, and what was never switched off does not come back
+    up = np.where(np.arange(14) < 5, 2000, 0).astype(np.int32)[None, :]
+    found = simulate_readings(load, up, **exact, least_w=[0])
+    assert found[0].tolist() == [0, 0, 0, 0, 0, 1800, 300, 300, 1200, 900, 0, 0, 5000, 5000]
+    # a bound that the load itself breaks changes nothing
+    assert np.array_equal(simulate_readings(load - 3000, 0 * up, **exact, least_w=[0]), load - 3000)
 
 
 def test_shares_of_failures_and_noise_are_as_asked():

@@ -1,5 +1,6 @@
 """Baselines with loops, dictionaries and None for a missing reading, written from the rule text and never tuned."""
 
+import math
 from fractions import Fraction
 
 FEWER, NO_BASELINE, UNADJUSTED, GUARDED, GAP, OVERFLOW = 1, 2, 4, 8, 16, 32
@@ -137,8 +138,13 @@ def around_event(rule, today, event, today_excluded):
     return result, status
 
 
-def simulated(load, ordered, key, seed, first_qh, *, response, non_delivery, partial, partial_least, noise, rebound):
-    """Simulated readings of one POD in Python's own integers; `rebound` is (share, delay, steps)."""
+def simulated(
+    load, ordered, key, seed, first_qh, *, response, non_delivery, partial, partial_least, noise, rebound, least=None
+):
+    """Simulated readings of one POD in Python's own integers; `rebound` is (share, delay, steps).
+
+    `least` is the lowest reading that orders and rebound may lead to.
+    """
     word = 2**64 - 1
     golden = 0x9E3779B97F4A7C15
 
@@ -161,7 +167,6 @@ def simulated(load, ordered, key, seed, first_qh, *, response, non_delivery, par
         return (total - 131070.0) / (4.0 * (65536.0 * 65536.0 - 1.0) / 12.0) ** 0.5
 
     n_steps = len(load)
-    change = [0.0] * n_steps
     runs = []
     for step in range(n_steps):
         sign = (ordered[step] > 0) - (ordered[step] < 0)
@@ -169,21 +174,31 @@ def simulated(load, ordered, key, seed, first_qh, *, response, non_delivery, par
             runs[-1]["end"] = step + 1
         elif sign:
             runs.append({"begin": step, "end": step + 1, "sign": sign})
-    for run in runs:
-        factor = response
-        if response is None:
-            chance = uniform(draw(first_qh + run["begin"], 1))
-            factor = 1.0
-            if chance < non_delivery:
-                factor = 0.0
-            elif chance < non_delivery + partial:
-                factor = partial_least + (1.0 - partial_least) * uniform(draw(first_qh + run["begin"], 2))
-        energy = 0.0
-        for step in range(run["begin"], run["end"]):
-            delivered = ordered[step] * factor * (1.0 + noise * bell(draw(first_qh + step, 3)))
-            change[step] -= delivered
-            energy += delivered
-        share, delay, length = rebound
-        for step in range(run["end"] + delay, min(run["end"] + delay + length, n_steps)):
-            change[step] += energy * share / length
-    return [round(load[step] + change[step]) for step in range(n_steps)]
+    delivered = [0.0] * n_steps
+    share, delay, length = rebound
+    carried, result = 0.0, []
+    for step in range(n_steps):
+        for run in runs:
+            if run["begin"] == step:
+                run["factor"] = response
+                if response is None:
+                    chance = uniform(draw(first_qh + step, 1))
+                    run["factor"] = 1.0
+                    if chance < non_delivery:
+                        run["factor"] = 0.0
+                    elif chance < non_delivery + partial:
+                        run["factor"] = partial_least + (1.0 - partial_least) * uniform(draw(first_qh + step, 2))
+        # what earlier runs still owe: all that has fallen due until now, less what was given back before
+        due = carried
+        for run in runs:
+            if run["end"] + delay <= step < run["end"] + delay + length:
+                due += sum(delivered[run["begin"] : run["end"]]) * share / length
+        lowest = -math.inf if least is None else min(load[step], least)
+        for run in runs:
+            if run["begin"] <= step < run["end"]:
+                wanted = ordered[step] * run["factor"] * (1.0 + noise * bell(draw(first_qh + step, 3)))
+                delivered[step] = min(wanted, load[step] + max(due, 0.0) - lowest)
+        wished = load[step] + due - delivered[step]
+        result.append(round(max(wished, lowest)))
+        carried = min(wished - lowest, 0.0)
+    return result

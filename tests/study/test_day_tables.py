@@ -49,3 +49,13 @@ def test_loading_is_shown_without_as_awarded_and_as_metered(city, day, run, plan
         np.testing.assert_allclose(shown, flow.loading.max(axis=1), rtol=1e-9)
         for side, least in (("low", flow.v_pu.min(axis=1)), ("high", flow.v_pu.max(axis=1))):
             np.testing.assert_allclose(run.tables["nodes"][f"v_{side}_{when}_pu"].to_numpy(), least, rtol=1e-9)
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_no_pod_injects_that_cannot(seed):
+    city = cities.tiny(seed=seed)
+    pods = run_day(city).tables["pod_day"]
+    feeds = dict(zip(city.pods.code.tolist(), (city.pods.contracted_out_w > 0).tolist(), strict=True))
+    mute = np.array([not feeds[code] for code in pods["pod_code"].to_pylist()])
+    assert mute.any()
+    assert pods["metered_w"].to_numpy()[mute].min() >= 0
