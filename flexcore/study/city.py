@@ -167,6 +167,14 @@ class DaySource(Protocol):
         """See `City.available`."""
         ...
 
+    def offerable(self, day: MarketDay) -> Available:
+        """See `City.offerable`."""
+        ...
+
+    def nominated_w(self, day: MarketDay, pods: Any) -> Int32s:
+        """See `City.nominated_w`."""
+        ...
+
     def forecast(self, day: MarketDay, session: int) -> Forecast:
         """See `City.forecast`."""
         ...
@@ -247,8 +255,28 @@ class City:
         return self.days.realised(day)
 
     def available(self, day: MarketDay) -> Available:
-        """Return the power that each POD can move in each step of the day."""
+        """Return the power that each POD can move in each step of the day: the truth that limits delivery."""
         return self.days.available(day)
+
+    def offerable(self, day: MarketDay) -> Available:
+        """Return what the BSPs expect each POD to be able to move: all that offers know (FOR-01)."""
+        return self.days.offerable(day)
+
+    def nominated_w(self, day: MarketDay, pods: npt.ArrayLike) -> Int32s:
+        """Return the baselines that BSPs nominate for some PODs before the gate of the day before (BAS-03).
+
+        Parameters
+        ----------
+        day : MarketDay
+        pods : array_like of int
+            POD positions.
+
+        Returns
+        -------
+        ndarray of int32, shape (n_pods, day.n_steps)
+            Withdrawal as foreseen day-ahead. [W]
+        """
+        return self.days.nominated_w(day, pods)
 
     def forecast(self, day: MarketDay, session: int) -> Forecast:
         """Return what the DSO expects at session 1..6; the error shrinks from session to session (FOR-01)."""

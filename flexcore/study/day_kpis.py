@@ -56,7 +56,7 @@ def day_kpis(city: City, registration: Registration, plan: Plan, delivery: Deliv
 def _deliverable(city: City, registration: Registration, plan: Plan) -> tuple[int, int, int, int, int]:
     """Sum what global aggregates could move, in wqh: declared, validated, after local sessions, in units, published."""
     pods, day = city.pods, plan.day
-    available = city.available(day)
+    available = city.offerable(day)
     units = registration.register.units
     validated = np.zeros((2, city.n_pods), np.int64)
     np.add.at(validated[UP], units.pod, units.validated_up_w)

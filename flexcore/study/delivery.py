@@ -1,7 +1,7 @@
 """Phase three of a day: orders to PODs, readings, baselines, delivered volume, payment.
 
 The readings are simulated from the realised day and from how PODs follow orders; baselines and settlement see readings
-only.
+and nominations only (MET-01).
 """
 
 from dataclasses import dataclass
@@ -80,15 +80,6 @@ def _after_event(event: npt.NDArray[np.bool_], steps: int) -> npt.NDArray[np.boo
     return after & ~event
 
 
-def _nominated(city: City, day: MarketDay, pods: Int32s) -> Int32s:
-    """Return what BSPs nominate the day before: the forecast of the POD's node, its error shared by the node's PODs."""
-    realised, forecast = city.realised(day), city.forecast(day, 1)
-    node = city.pods.node
-    per_node = np.bincount(node, minlength=city.grid.n_nodes)
-    error_w = 1000.0 * (forecast.p_kw - realised.p_kw)[node[pods]] / per_node[node[pods], None]
-    return np.rint(realised.load_w[pods] + error_w).astype(np.int32)
-
-
 def _baselines(
     city: City,
     day: MarketDay,
@@ -98,18 +89,17 @@ def _baselines(
     rebound: int,
     n_threads: int,
 ) -> tuple[Int64s, npt.NDArray[np.str_]]:
-    """Compute each POD's baseline by the preset of its group, from readings alone."""
+    """Compute each POD's baseline by the preset of its group, from readings and nominations alone."""
     method = np.array([PRESET[category] for category in city.pods.category[pods]])
     method[(city.pods.technology[pods] & PV) != 0] = "nominated"
     result = np.zeros(metered_w.shape, np.int64)
     history = city.history_w(day, LOOK_BACK, pods)
     eligible = _like_days(day)
-    nominated = _nominated(city, day, pods)
     after = _after_event(event, rebound)
     for preset in np.unique(method):
         rows = np.flatnonzero(method == preset)
         if preset == "nominated":
-            result[rows] = nominated[rows]
+            result[rows] = city.nominated_w(day, pods[rows])
             continue
         found: BaselineResult = baseline(
             np.ascontiguousarray(history[rows]),
@@ -144,10 +134,11 @@ def deliver(plan: Plan, *, terms: SettlementTerms | None = None, n_threads: int 
     pods = np.flatnonzero(ordered).astype(np.int32)
     pods = pods[np.argsort(rank[pods])]
     activation = (orders[:, UP, pods] - orders[:, DOWN, pods]).sum(axis=0)
+    possible = city.available(day)
     conduct = city.conduct(day)
     metered = simulate_readings(
         city.realised(day).load_w[pods],
-        activation.astype(np.int32),
+        np.clip(activation, -possible.down_w[pods], possible.up_w[pods]).astype(np.int32),
         seed=city.seed,
         pod_key=rank[pods],
         first_qh=day.first_qh,

@@ -113,7 +113,7 @@ class Plan:
     day : MarketDay
     register : Register
     power_w : ndarray of int64, shape (2, 2, n_pods, n_steps)
-        What each POD can give by operator and direction: enrolled, ready and physically movable. [W]
+        What each POD may offer by operator and direction: enrolled, ready and expected to be movable. [W]
     slots : Slots
     awards_w : ndarray of int64, shape (2, 2, n_pods, n_steps)
         Standing awards per operator, direction, POD and step. [W]
@@ -179,8 +179,8 @@ def plan_day(
     -------
     Plan
     """
-    available = city.available(day)
-    movable = np.stack([available.up_w, available.down_w])
+    expected = city.offerable(day)
+    movable = np.stack([expected.up_w, expected.down_w])
     plan = Plan(
         city=city,
         day=day,

@@ -48,6 +48,13 @@ class PermutedDays:
         found = self.days.available(day)
         return dataclasses.replace(found, up_w=found.up_w[self.order], down_w=found.down_w[self.order])
 
+    def offerable(self, day):
+        found = self.days.offerable(day)
+        return dataclasses.replace(found, up_w=found.up_w[self.order], down_w=found.down_w[self.order])
+
+    def nominated_w(self, day, pods):
+        return self.days.nominated_w(day, self.order[np.asarray(pods)])
+
     def forecast(self, day, session):
         return self.days.forecast(day, session)
 

@@ -1,10 +1,13 @@
 """What the tables of a day say is what happened in it."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from flexcore import MarketDay, cities, run_day
 from flexcore.grid.power_flow import power_flow
+from flexcore.study.delivery import _baselines
 from flexcore.study.planning import plan_day
 from flexcore.study.registration import register_city
 from flexcore.units import DOWN, UP
@@ -59,3 +62,26 @@ def test_no_pod_injects_that_cannot(seed):
     mute = np.array([not feeds[code] for code in pods["pod_code"].to_pylist()])
     assert mute.any()
     assert pods["metered_w"].to_numpy()[mute].min() >= 0
+
+
+class Blind:
+    """The days of a city whose truth nobody may ask for."""
+
+    def __init__(self, days):
+        self.days = days
+
+    def __getattr__(self, name):
+        assert name not in ("realised", "available"), f"{name} is the truth"
+        return getattr(self.days, name)
+
+
+@pytest.mark.rule("FOR-01")
+def test_sessions_and_baselines_never_see_the_truth(city, day, plan):
+    blind = dataclasses.replace(city, days=Blind(city.days))
+    registration = register_city(blind, day)
+    again = plan_day(blind, day, registration.register, registration.ready_w, n_threads=1, progress=lambda _: None)
+    np.testing.assert_array_equal(again.awards_w, plan.awards_w)
+    pods = np.arange(5, dtype=np.int32)
+    readings = np.zeros((5, day.n_steps), np.int32)
+    baseline_w, _ = _baselines(blind, day, pods, readings, readings > 0, 8, 1)
+    assert baseline_w.any()

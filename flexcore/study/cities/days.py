@@ -11,13 +11,15 @@ from flexcore.study.cities import draws
 from flexcore.study.cities.devices import QUARTERS, Devices, Series, simulate
 from flexcore.study.cities.source import Source, source_day
 from flexcore.study.city import Available, Conduct, Forecast, GlobalNeeds, Realised
-from flexcore.study.participants import Int32s, Int64s
+from flexcore.study.participants import Floats, Int32s, Int64s
 
 #: Error of the day-ahead forecast that a whole feeder shares, as a part of its load.
 AREA_SIGMA = 0.025
 #: Own error of a small node, as a part of its mean absolute load; above `SMALL_KW` it grows with the square root.
 NODE_SIGMA = 0.30
 SMALL_KW = 2.0
+#: Error of what a BSP expects one POD to be able to move, as a part of it.
+OFFER_SIGMA = 0.15
 #: Error of sessions 1..6 over that of the first: every session knows more.
 SESSION_SCALE = (1.0, 0.80, 0.64, 0.51, 0.41, 0.33)
 _FLEETS = ("pv", "ev", "heat_pump", "battery", "plant")
@@ -62,6 +64,36 @@ class SyntheticDays:
         """Return the power that each POD can move in each step of the day."""
         return self._both(day)[1]
 
+    def offerable(self, day: MarketDay) -> Available:
+        """Return what is available with a seeded error of `OFFER_SIGMA`, the same for both directions of a POD.
+
+        BSPs see by telemetry which devices run, not how much each will draw.
+        """
+        truth, rows = self.available(day), np.flatnonzero(self.mandated)
+        key = self.devices.key[rows]
+        walk = draws.hourly_walk(self.seed, "offer error", QUARTERS, 0.9, key, np.full(key.size, day.date.toordinal()))[
+            :, clock_columns(day)
+        ]
+        factor = np.maximum(1.0 + OFFER_SIGMA * walk, 0.0)
+        sides = []
+        for power in (truth.up_w, truth.down_w):
+            expected = np.zeros_like(power)
+            expected[rows] = np.floor(power[rows] * factor).astype(np.int64)
+            sides.append(expected)
+        return Available(*sides)
+
+    def nominated_w(self, day: MarketDay, pods: npt.ArrayLike) -> Int32s:
+        """Return the load with the error that the day-ahead forecast of a node with this POD alone would have."""
+        chosen = np.asarray(pods, np.int64)
+        load = self.realised(day).load_w[chosen].astype(np.float64)
+        columns, key = clock_columns(day), self.devices.key[chosen]
+        own = draws.hourly_walk(self.seed, "nominated", QUARTERS, 0.9, key, np.full(key.size, day.date.toordinal()))[
+            :, columns
+        ]
+        shared = self._area_error(day)[np.maximum(self.area_of_node, 0)[self.node[chosen]]]
+        sigma = 1000.0 * _own_sigma(np.abs(load).mean(axis=1) / 1000.0)
+        return np.rint(load * (1.0 + AREA_SIGMA * shared) + sigma[:, None] * own).astype(np.int32)
+
     def forecast(self, day: MarketDay, session: int) -> Forecast:
         """Return the realised day with a seeded error that shrinks from session to session.
 
@@ -74,14 +106,11 @@ class SyntheticDays:
         truth = self.realised(day)
         scale = SESSION_SCALE[session - 1]
         number, columns = day.date.toordinal(), clock_columns(day)
-        area = np.maximum(self.area_of_node, 0)
-        n_areas = int(self.area_of_node.max(initial=0)) + 1
-        shared = draws.hourly_walk(self.seed, "area error", QUARTERS, 0.9, np.arange(n_areas), np.full(n_areas, number))
+        shared = self._area_error(day)[np.maximum(self.area_of_node, 0)]
         nodes = self.source.grid.node_ids if self.source.grid.node_ids.dtype.kind in "iu" else np.arange(self.n_nodes)
         own = draws.hourly_walk(self.seed, "node error", QUARTERS, 0.9, nodes, np.full(self.n_nodes, number))
-        mean = np.abs(truth.p_kw).mean(axis=1)
-        sigma = scale * NODE_SIGMA * np.sqrt(mean * np.minimum(mean, SMALL_KW))
-        factor = 1.0 + scale * AREA_SIGMA * shared[area][:, columns]
+        sigma = scale * _own_sigma(np.abs(truth.p_kw).mean(axis=1))
+        factor = 1.0 + scale * AREA_SIGMA * shared
         return Forecast(
             p_kw=truth.p_kw * factor + sigma[:, None] * own[:, columns],
             q_kvar=truth.q_kvar * factor,
@@ -133,6 +162,13 @@ class SyntheticDays:
         rebound = np.where(charging, 800, np.where(thermal, 600, 0))
         return Conduct(np.rint(1000.0 * np.clip(part, 0.0, 1.15)).astype(np.int32), rebound.astype(np.int32), 8)
 
+    def _area_error(self, day: MarketDay) -> Floats:
+        """Error that all nodes of an area share, of standard deviation 1, shape (n_areas, n_steps)."""
+        n_areas = int(self.area_of_node.max(initial=0)) + 1
+        key = np.full(n_areas, day.date.toordinal())
+        walk = draws.hourly_walk(self.seed, "area error", QUARTERS, 0.9, np.arange(n_areas), key)
+        return walk[:, clock_columns(day)]
+
     def _simulate(self, date: dt.date, devices: Devices) -> Series:
         return simulate(devices, np.asarray(self.source.profiles[source_day(date)]), date, self.seed)
 
@@ -162,6 +198,11 @@ class SyntheticDays:
             movable[~self.mandated] = 0
             sides.append(np.ascontiguousarray(movable[:, columns]))
         return realised, Available(*sides)
+
+
+def _own_sigma(mean_kw: Floats) -> Floats:
+    """Own error of the day-ahead forecast of something that draws `mean_kw` on average, in kW."""
+    return np.asarray(NODE_SIGMA * np.sqrt(mean_kw * np.minimum(mean_kw, SMALL_KW)))
 
 
 def clock_columns(day: MarketDay) -> npt.NDArray[np.int64]:

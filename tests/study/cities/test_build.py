@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from flexcore import MarketDay, cities
-from flexcore.study.cities.days import AREA_SIGMA, NODE_SIGMA, SESSION_SCALE, SMALL_KW, node_sums
+from flexcore.study.cities.days import AREA_SIGMA, NODE_SIGMA, OFFER_SIGMA, SESSION_SCALE, SMALL_KW, node_sums
 from flexcore.study.cities.offering import MARKUP, markups
 from flexcore.units import DOWN, GLOBAL, LOCAL, UP
 from tests.reference import study_places as reference
@@ -176,6 +176,24 @@ def test_only_mandated_pods_have_something_to_move(city, large):
             assert not power[idle].any()
             assert not declared[idle].any()
             assert power.any()
+
+
+@pytest.mark.rule("FOR-01")
+def test_offers_and_nominations_have_the_stated_error(large):
+    truth, expected = large.available(DAY), large.offerable(DAY)
+    for real, seen in ((truth.up_w, expected.up_w), (truth.down_w, expected.down_w)):
+        assert not seen[real == 0].any()
+        big = real > 1000
+        ratio = seen[big] / real[big] - 1.0
+        assert abs(ratio.mean()) < 0.02
+        assert 0.8 * OFFER_SIGMA < ratio.std() < 1.05 * OFFER_SIGMA
+    pods = np.flatnonzero(large.pods.bsp >= 0)
+    load = large.realised(DAY).load_w[pods] / 1000.0
+    error = large.nominated_w(DAY, pods) / 1000.0 - load
+    mean = np.abs(load).mean(axis=1, keepdims=True)
+    limit = np.sqrt(NODE_SIGMA**2 * mean * np.minimum(mean, SMALL_KW) + (AREA_SIGMA * load) ** 2)
+    assert 0.945 <= (np.abs(error) <= 1.96 * limit + 1e-3).mean() <= 0.98
+    np.testing.assert_array_equal(large.nominated_w(DAY, pods[5:9]), large.nominated_w(DAY, pods)[5:9])
 
 
 @pytest.mark.rule("FOR-01")
