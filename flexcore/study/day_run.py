@@ -70,7 +70,7 @@ DAY_TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
             "skipped",
             "n_lines",
             "n_lines_selected",
-            "n_pods_held",
+            "n_slots_held",
             "offered_mwh",
             "accepted_mwh",
             "need_mwh",
@@ -80,6 +80,7 @@ DAY_TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
             "firm_accepted_mwh",
             "firm_unserved_mwh",
             "firm_cost_eur",
+            "cut_lines",
             "withdrawn_lines",
             "blocked_pods",
             "n_messages",
@@ -138,6 +139,11 @@ DAY_TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
     "pod_day": (
         "one participating POD and quarter-hour",
         ("pod_code", "bsp", "step", "baseline_w", "metered_w", "ordered_up_w", "ordered_down_w", "operator"),
+    ),
+    "baselines": (
+        "one baseline preset and direction: energy ordered, delivered as the baseline sees it, and really moved "
+        "(load without orders against readings: known because the day is simulated, and never to settlement)",
+        ("preset", "direction", "n_pods", "ordered_wqh", "delivered_wqh", "moved_wqh"),
     ),
     "settlement_lines": (
         "one settled line: operator, aggregate, direction and hour",

@@ -18,6 +18,7 @@ from flexcore.settlement.statements import statements
 from flexcore.study import registration as phase_one
 from flexcore.study.city import City
 from flexcore.study.day_kpis import day_kpis, firm_forecast
+from flexcore.study.day_run import DAY_TABLES
 from flexcore.study.delivery import Delivery
 from flexcore.study.kpis import to_table
 from flexcore.study.planning import Plan, SessionRecord
@@ -46,6 +47,7 @@ def day_tables(
         "grid_check": _concat([_grid_check(city, record) for record in records if record.check is not None]),
         "findings": _findings(city, records),
         "series": _series(city, plan),
+        "baselines": _baselines(plan, delivery),
         **_paid(city, plan, delivery),
         "kpis": to_table(day_kpis(city, registration, plan, delivery, n_threads=n_threads)),
     }
@@ -151,7 +153,7 @@ def _sessions(plan: Plan) -> Table:
                 "skipped": session.skipped,
                 "n_lines": 0 if session.skipped else int(record.book.quantity_w.any(axis=1).sum()),
                 "n_lines_selected": int(taken.any(axis=1).sum()),
-                "n_pods_held": record.n_pods_held,
+                "n_slots_held": record.n_slots_held,
                 "offered_mwh": 0.0 if session.skipped else float(record.book.quantity_w.sum()) / _WQH,
                 "accepted_mwh": float(energy.sum()) / _WQH,
                 "need_mwh": float(need_w.sum()) / _WQH,
@@ -161,7 +163,8 @@ def _sessions(plan: Plan) -> Table:
                 "firm_accepted_mwh": float(firm_energy.sum()) / _WQH,
                 "firm_unserved_mwh": float(unserved_w[firm].sum()) / _WQH,
                 "firm_cost_eur": float(amount_ueur(firm_energy, record.book.price_ueur_per_mwh).sum()) / 1e6,
-                "withdrawn_lines": sum(f.count for f in record.findings if f.code in ("FX-O102", "FX-O103")),
+                "cut_lines": sum(f.count for f in record.findings if f.code == "FX-O102"),
+                "withdrawn_lines": sum(f.count for f in record.findings if f.code == "FX-O103"),
                 "blocked_pods": record.blocked_pods,
                 "n_messages": plan.sequencer.messages.of(session),
                 "steps_merit_order": session.plan.stop - session.plan.start if record.selection is not None else 0,
@@ -353,6 +356,24 @@ def _series(city: City, plan: Plan) -> Table:
             "residual_w": need_w - net[LOCAL] - net[GLOBAL],
         }
     )
+
+
+def _baselines(plan: Plan, delivery: Delivery) -> Table:
+    import pyarrow as pa
+
+    orders, load = plan.awards_w[:, :, delivery.pods].sum(axis=0), plan.city.realised(plan.day).load_w[delivery.pods]
+    rows = []
+    for preset in np.unique(delivery.method):
+        for way, sign in ((UP, 1), (DOWN, -1)):
+            asked = (orders[way] > 0) & (delivery.method == preset)[:, None]
+            seen = sign * (delivery.baseline_w - delivery.metered_w)[asked]
+            moved = sign * (load.astype(np.int64) - delivery.metered_w)[asked]
+            n_pods = int(asked.any(axis=1).sum())
+            energies = [int(values.sum()) for values in (orders[way][asked], seen, moved)]
+            rows.append((str(preset), str(_WAY[way]), n_pods, *energies))
+    types = (pa.string(), pa.string(), *[pa.int64()] * 4)
+    names = DAY_TABLES["baselines"][1]
+    return pa.table({name: pa.array([row[i] for row in rows], types[i]) for i, name in enumerate(names)})
 
 
 def _paid(city: City, plan: Plan, delivery: Delivery) -> dict[str, Table]:

@@ -80,7 +80,7 @@ class SessionRecord:
         Of an MSD.
     check : OutcomeCheck or None
         AC check after an MSD.
-    n_pods_held : int
+    n_slots_held : int
         Slots (POD and quarter-hour) held by this session.
     blocked_pods : int
         PODs that the other operator's holds kept out of this session's offers.
@@ -98,7 +98,7 @@ class SessionRecord:
     capability: CapabilityResult | None = None
     selection: GlobalSelection | None = None
     check: OutcomeCheck | None = None
-    n_pods_held: int = 0
+    n_slots_held: int = 0
     blocked_pods: int = 0
     findings: tuple[Finding, ...] = ()
 
@@ -276,7 +276,7 @@ def _local_session(plan: Plan, session: Session, forecast: Forecast) -> SessionR
         accepted = np.zeros(shape, np.int64)
         accepted[:, steps] = record.clearing.accepted_w
         record.reason[:, steps] = record.clearing.reason
-        record.accepted_w, record.n_pods_held = _award(plan, session, book, power, accepted)
+        record.accepted_w, record.n_slots_held = _award(plan, session, book, power, accepted)
         session.clear()
         session.check()
     _publish_light(plan, session, record, p_kw, q_kvar, margin_kw)
@@ -400,7 +400,7 @@ def _global_session(plan: Plan, session: Session, forecast: Forecast) -> Session
         restatement=restated,
         selection=selection,
         check=check,
-        n_pods_held=held,
+        n_slots_held=held,
         blocked_pods=blocked,
         findings=restated.findings,
     )

@@ -109,6 +109,7 @@ def _sessions(run: DayRun) -> "Table":
         ("unserved\nMWh", "firm_unserved_mwh", 2),
         ("cost\nEUR", "firm_cost_eur", 0),
         ("lines\ntaken", "n_lines_selected", 0),
+        ("lines\ncut", "cut_lines", 0),
         ("with-\ndrawn", "withdrawn_lines", 0),
         ("PODs\nblocked", "blocked_pods", 0),
         ("viola-\ntions", "violations", 0),
@@ -120,7 +121,7 @@ def _sessions(run: DayRun) -> "Table":
         # lines are taken for the rest of the day too, so theirs is no sum of different things
         footer = "" if key == "n_lines_selected" else number(total, digits)
         table.add_column(title, justify="right", no_wrap=True, footer=footer)
-    table.add_column("steps by\nord/tree/LP", justify="right", no_wrap=True)
+    table.add_column("order/\ntree/LP", justify="right", no_wrap=True)
     for label, operator, row in zip(happened.label, happened.operator, happened.rows, strict=True):
         cells = [number(row[key], digits) for _, key, digits in columns]
         steps = "skipped" if row["skipped"] else "/".join(number(row[name]) for name in engines)
@@ -151,7 +152,13 @@ def _settlement(run: DayRun) -> list[tuple[str, str]]:
                 f"paid {pay:,.2f}, penalty {penalty:,.2f}, net {net:,.2f} EUR",
             )
         )
-    return lines
+    seen = [
+        f"{row['preset']} {row['direction']} {percent(row['delivered_wqh'], row['ordered_wqh'], 1)} against "
+        f"{percent(row['moved_wqh'], row['ordered_wqh'], 1)} really moved"
+        for row in run.tables["baselines"].to_pylist()
+        if row["ordered_wqh"]
+    ]
+    return [*lines, ("baselines see", "; ".join(seen) or "nothing")]
 
 
 def _kpis(run: DayRun) -> list[tuple[str, str, str]]:

@@ -85,3 +85,28 @@ def test_sessions_and_baselines_never_see_the_truth(city, day, plan):
     readings = np.zeros((5, day.n_steps), np.int32)
     baseline_w, _ = _baselines(blind, day, pods, readings, readings > 0, 8, 1)
     assert baseline_w.any()
+
+
+def test_the_error_of_baselines_stands_beside_what_they_see(city, day, run, plan):
+    pods, settled = run.tables["pod_day"], run.tables["settlement_lines"]
+    rows = run.tables["baselines"].to_pylist()
+    for way, sign in (("up", 1), ("down", -1)):
+        mine = [row for row in rows if row["direction"] == way]
+        ordered = pods[f"ordered_{way}_w"].to_numpy()
+        assert sum(row["ordered_wqh"] for row in mine) == ordered.sum()
+        line = np.array(settled["direction"].to_pylist()) == way
+        assert sum(row["delivered_wqh"] for row in mine) == settled["delivered_wqh"].to_numpy()[line].sum()
+        position = {code: place for place, code in enumerate(city.pods.code.tolist())}
+        pod = np.array([position[code] for code in pods["pod_code"].to_pylist()])
+        load = city.realised(day).load_w[pod, pods["step"].to_numpy()]
+        moved = sign * (load - pods["metered_w"].to_numpy())
+        assert sum(row["moved_wqh"] for row in mine) == moved[ordered > 0].sum()
+
+
+def test_sessions_count_slots_cut_and_withdrawn_lines(run, plan):
+    for row, record in zip(run.tables["sessions"].to_pylist(), plan.records, strict=True):
+        assert row["n_slots_held"] == record.n_slots_held
+        for name, code in (("cut_lines", "FX-O102"), ("withdrawn_lines", "FX-O103")):
+            assert row[name] == sum(finding.count for finding in record.findings if finding.code == code)
+        ahead = record.accepted_w[:, record.session.plan]
+        assert (row["n_slots_held"] > 0) == bool(ahead.any())

@@ -38,7 +38,7 @@ def test_numbers_are_the_sums_of_the_tables(run):
         assert " ".join([name, *(f"{value:.2f}" for value in energies), f"{row['firm_cost_eur']:,.0f}"]) in text
     total = [sum(row[f"firm_{key}_mwh"] for row in rows) for key in ("need", "accepted", "unserved")]
     assert "all " + " ".join(f"{value:,.2f}" for value in total) in text
-    events = [sum(row[key] for row in rows) for key in ("withdrawn_lines", "blocked_pods", "violations")]
+    events = [sum(row[key] for row in rows) for key in ("cut_lines", "withdrawn_lines", "blocked_pods", "violations")]
     assert " ".join(f"{value:,}" for value in events) in text
     assert text.count("skipped") == sum(row["skipped"] for row in rows) == 1
     states = run.tables["static_light"].column("state").to_pylist()

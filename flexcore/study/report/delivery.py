@@ -185,7 +185,44 @@ def delivery_section(run: DayRun) -> Section:
         choice="POD",
     )
     lead = f"{len(rank):,} PODs had an order; shown are the {len(chosen)} with the most ordered energy."
-    return Section("delivery", title, lead, [figure])
+    return Section("delivery", title, lead, [figure, *_baseline_table(run)])
+
+
+def _baseline_table(run: DayRun) -> list[str]:
+    """Return what each baseline preset saw delivered beside what was really moved, which a simulation alone knows."""
+    rows = [row for row in run.tables["baselines"].to_pylist() if row["ordered_wqh"]]
+    if not rows:
+        return []
+    energies = ("ordered_wqh", "delivered_wqh", "moved_wqh")
+    cells = [
+        (
+            row["preset"],
+            row["direction"],
+            f"{row['n_pods']:,}",
+            *(number(mwh(row[name]), 3) for name in energies),
+            *(percent(row[name], row["ordered_wqh"], 1) for name in energies[1:]),
+            percent(row["delivered_wqh"] - row["moved_wqh"], row["ordered_wqh"], 1),
+        )
+        for row in rows
+    ]
+    table = html_table(
+        (
+            "baseline",
+            "direction",
+            "PODs",
+            "ordered MWh",
+            "delivered MWh",
+            "moved MWh",
+            "delivered",
+            "moved",
+            "baseline error",
+        ),
+        cells,
+        numeric="..nnnnnnn",
+        caption="Delivered: as the baseline sees it, which is what settlement pays. Moved: against the load without "
+        "orders, known because the day is simulated. The difference is the error of the baseline",
+    )
+    return ["<h3>Error of the baselines</h3>", table]
 
 
 def _flow(run: DayRun) -> Figure | None:

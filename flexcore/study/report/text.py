@@ -87,6 +87,7 @@ def headline_section(run: DayRun, lights: Lights) -> Section:
     settled = settlement_totals(run)
     money = {name: sum(values[name] for _, values in settled) for name in ("pay_ueur", "penalty_ueur", "net_ueur")}
     volume = {name: sum(values[name] for _, values in settled) for name in ("ordered_wqh", "delivered_wqh")}
+    moved = percent(total(tables["baselines"], "moved_wqh"), total(tables["baselines"], "ordered_wqh"), 1)
     causes = counts(tables["grid_check"], "cause") if tables["grid_check"].num_rows else {}
     tiles = [
         tile(
@@ -117,7 +118,8 @@ def headline_section(run: DayRun, lights: Lights) -> Section:
             "Delivered",
             percent(volume["delivered_wqh"], volume["ordered_wqh"], 1),
             "",
-            f"{number(mwh(volume['delivered_wqh']), 2)} of {number(mwh(volume['ordered_wqh']), 2)} MWh ordered",
+            f"{number(mwh(volume['delivered_wqh']), 2)} of {number(mwh(volume['ordered_wqh']), 2)} MWh ordered, as the "
+            f"baselines see it; really moved: {moved}",
         ),
         tile(
             "Net to BSPs",
@@ -316,12 +318,14 @@ def grid_section(run: DayRun) -> Section:
 
 def findings_section(run: DayRun) -> Section:
     """Return what was refused on the way: withdrawn offer lines, blocked double selections and other coded findings."""
-    withdrawn, blocked = (int(total(run.tables["sessions"], name)) for name in ("withdrawn_lines", "blocked_pods"))
+    cut, withdrawn, blocked = (
+        int(total(run.tables["sessions"], name)) for name in ("cut_lines", "withdrawn_lines", "blocked_pods")
+    )
     tiles = tile(
-        "Withdrawn offer lines",
+        "Offer lines withdrawn",
         f"{withdrawn:,}",
-        "",
-        "lines withdrawn or cut, since they still counted PODs that are held",
+        "line sessions",
+        f"{cut:,} more were cut, since they still counted PODs that are held; a line counts again in each session",
     ) + tile(
         "Blocked double selection",
         f"{blocked:,}",
