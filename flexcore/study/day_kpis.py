@@ -18,6 +18,7 @@ from flexcore.study import kpis
 from flexcore.study.city import City, Forecast
 from flexcore.study.delivery import Delivery
 from flexcore.study.kpis import KpiRow
+from flexcore.study.least_need import least_open_w
 from flexcore.study.planning import Plan, SessionRecord, forecast_margin_kw
 from flexcore.study.registration import Registration
 from flexcore.units import DOWN, GLOBAL, UP, amount_ueur, eur_per_mwh
@@ -105,7 +106,7 @@ def _efficiency(city: City, plan: Plan, n_threads: int) -> list[KpiRow]:
         if record.clearing is not None:
             offset = firm.start - record.session.plan.start
             inside = slice(offset, offset + firm.stop - firm.start)
-            open_w = record.clearing.unserved_w[inside] + record.clearing.unserved_voltage_w[inside]
+            open_w = record.open_w[inside] + record.clearing.unserved_voltage_w[inside]
             cost += int(amount_ueur(open_w, UNSERVED_UEUR_PER_MWH).sum())
         if record.selection is None:
             local += cost
@@ -188,7 +189,8 @@ def _common_cost(city: City, plan: Plan, cap: int, n_threads: int) -> int:
     )
     energy = chosen.accepted_w.sum(axis=1)
     cost = amount_ueur(energy, np.append(price, [cap, cap])).sum()
-    open_w = chosen.unserved_w + chosen.unserved_voltage_w
+    served = chosen.accepted_w[: node.size]
+    open_w = least_open_w(city.grid, rows, node, direction, served, n_threads=n_threads) + chosen.unserved_voltage_w
     return int(cost + amount_ueur(open_w, UNSERVED_UEUR_PER_MWH).sum())
 
 

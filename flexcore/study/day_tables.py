@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flexcore.grid.needs import NODE
-from flexcore.grid.network import Forest, Grid
+from flexcore.grid.network import Grid
 from flexcore.grid.power_flow import power_flow
 from flexcore.market.clearing import REASONS
 from flexcore.market.global_selection import REASON_NAMES
@@ -21,6 +21,7 @@ from flexcore.study.day_kpis import day_kpis, firm_forecast
 from flexcore.study.day_run import DAY_TABLES
 from flexcore.study.delivery import Delivery
 from flexcore.study.kpis import to_table
+from flexcore.study.least_need import least_need_kw
 from flexcore.study.planning import Plan, SessionRecord
 from flexcore.study.registration import Registration
 from flexcore.units import DOWN, GLOBAL, LOCAL, UP, amount_ueur
@@ -142,7 +143,7 @@ def _sessions(plan: Plan) -> Table:
         taken = record.accepted_w
         energy, firm_energy = taken.sum(axis=1), taken[:, firm].sum(axis=1)
         engines = Counter() if record.clearing is None else Counter(record.clearing.engine.tolist())
-        need_w, unserved_w = _need_and_unserved(record, plan.day, plan.city.grid.forest)
+        need_w, unserved_w = _need_and_unserved(record, plan.day, plan.city.grid)
         rows.append(
             {
                 "session": session.number,
@@ -176,41 +177,19 @@ def _sessions(plan: Plan) -> Table:
     return pa.Table.from_pylist(rows)
 
 
-def _need_and_unserved(
-    record: SessionRecord, day: MarketDay, forest: Forest
-) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Return need and unserved need per step of the day, in W, whatever the direction."""
+def _need_and_unserved(record: SessionRecord, day: MarketDay, grid: Grid) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Return need and unserved need per step of the day, in W, whatever the direction; of an LFP the thermal ones."""
     need, unserved = np.zeros(day.n_steps), np.zeros(day.n_steps)
     plan = record.session.plan
     if record.needs is not None:
-        need[plan] = 1000.0 * _least_need(record, forest)
+        rows = record.needs.rows
+        need[plan] = 1000.0 * least_need_kw(grid.forest, rows.lower_kw, rows.upper_kw)
     if record.clearing is not None:
-        unserved[plan] = record.clearing.unserved_w
+        unserved[plan] = record.open_w
     if record.selection is not None:
         need[:] = np.abs(day.from_mtu(record.selection.wanted_w)).sum(axis=0)
         unserved[:] = day.from_mtu(record.selection.unserved_w).sum(axis=0)
     return need, unserved
-
-
-def _least_need(record: SessionRecord, forest: Forest) -> npt.NDArray[np.float64]:
-    """Return the least activation that could meet all thermal needs of each step in kW.
-
-    Below one element the needs of separate branches add up; an element above them asks for more only if its own need
-    is larger than that sum. Directions are added: up somewhere does not meet down elsewhere.
-    """
-    assert record.needs is not None
-    rows = record.needs.rows
-    total = np.zeros(rows.n_steps)
-    for wanted in (rows.lower_kw, -rows.upper_kw):
-        short = np.where(np.isfinite(wanted), wanted, 0.0)
-        short = np.maximum(short, 0.0)[forest.order]
-        needed = np.flatnonzero(short.any(axis=1))  # in preorder, so that everything below comes after
-        met: dict[int, npt.NDArray[np.float64]] = {}
-        for i in needed[::-1]:
-            below = [met.pop(j) for j in list(met) if j < forest.last[i]]
-            met[int(i)] = np.maximum(short[i], sum(below, np.zeros(rows.n_steps)))
-        total += sum(met.values(), np.zeros(rows.n_steps))
-    return total
 
 
 def _needs(grid: Grid, record: SessionRecord) -> Table:

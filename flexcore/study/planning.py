@@ -43,6 +43,7 @@ from flexcore.market.traffic_light import (
 from flexcore.market_day import MarketDay
 from flexcore.register.register import Register
 from flexcore.study.city import City, Forecast, OfferLines
+from flexcore.study.least_need import least_open_w
 from flexcore.units import DOWN, GLOBAL, LOCAL, UP, w_to_kw
 
 Int64s = npt.NDArray[np.int64]
@@ -73,6 +74,8 @@ class SessionRecord:
     needs : Needs or None
         Of an LFP, on the steps of the plan.
     clearing : LocalSelection or None
+    open_w : ndarray of int64, shape (steps of the plan,)
+        Least activation that the thermal needs still ask for after an LFP. [W]
     light : TrafficLight or None
         Published by an LFP.
     capability : CapabilityResult or None
@@ -94,6 +97,7 @@ class SessionRecord:
     restatement: Restatement | None = None
     needs: Needs | None = None
     clearing: LocalSelection | None = None
+    open_w: Int64s = field(default_factory=lambda: np.zeros(0, np.int64))
     light: TrafficLight | None = None
     capability: CapabilityResult | None = None
     selection: GlobalSelection | None = None
@@ -277,6 +281,14 @@ def _local_session(plan: Plan, session: Session, forecast: Forecast) -> SessionR
         accepted[:, steps] = record.clearing.accepted_w
         record.reason[:, steps] = record.clearing.reason
         record.accepted_w, record.n_slots_held = _award(plan, session, book, power, accepted)
+        record.open_w = least_open_w(
+            city.grid,
+            record.needs.rows,
+            book.node,
+            book.direction,
+            record.accepted_w[:, steps],
+            n_threads=plan.n_threads,
+        )
         session.clear()
         session.check()
     _publish_light(plan, session, record, p_kw, q_kvar, margin_kw)

@@ -110,3 +110,13 @@ def test_sessions_count_slots_cut_and_withdrawn_lines(run, plan):
             assert row[name] == sum(finding.count for finding in record.findings if finding.code == code)
         ahead = record.accepted_w[:, record.session.plan]
         assert (row["n_slots_held"] > 0) == bool(ahead.any())
+
+
+@pytest.mark.rule("NEED-01")
+def test_an_unserved_need_is_no_larger_than_the_need(run):
+    rows = [row for row in run.tables["sessions"].to_pylist() if row["operator"] == "LFP"]
+    assert any(row["need_mwh"] > 0 for row in rows)
+    for row in rows:
+        for part in ("", "firm_"):
+            assert 0 <= row[f"{part}unserved_mwh"] <= row[f"{part}need_mwh"] + 1e-9
+            assert row[f"{part}unserved_mwh"] >= row[f"{part}need_mwh"] - row[f"{part}accepted_mwh"] - 1e-9
