@@ -87,7 +87,7 @@ DAY_TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
             "steps_merit_order",
             "steps_tree_merit_order",
             "steps_lp",
-            "violations",
+            "firm_violations",
         ),
     ),
     "needs": (
@@ -128,8 +128,8 @@ DAY_TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "grid_check": (
-        "one violation that the AC check found after an MSD session",
-        ("session", "element", "element_id", "step", "value", "limit", "cause"),
+        "one violation that the AC check found after an MSD session; firm: in the hours that the session makes firm",
+        ("session", "element", "element_id", "step", "value", "limit", "cause", "firm"),
     ),
     "findings": ("one coded finding of a session", ("session", "operator", "code", "bsp", "n_lines", "message")),
     "series": (

@@ -171,7 +171,7 @@ def _sessions(plan: Plan) -> Table:
                 "steps_merit_order": session.plan.stop - session.plan.start if record.selection is not None else 0,
                 "steps_tree_merit_order": engines["tree_merit_order"],
                 "steps_lp": engines["lp"],
-                "violations": 0 if record.check is None else record.check.n_violations,
+                "firm_violations": 0 if record.check is None else int(_in_firm(record).sum()),
             }
         )
     return pa.Table.from_pylist(rows)
@@ -278,6 +278,14 @@ def _light(city: City, record: SessionRecord) -> Table:
     )
 
 
+def _in_firm(record: SessionRecord) -> npt.NDArray[np.bool_]:
+    """Mark the violations in the hours that the session makes firm: later ones are checked again by later sessions."""
+    check, firm = record.check, record.session.firm
+    assert check is not None
+    step = check.step + record.session.plan.start
+    return np.asarray((step >= firm.start) & (step < firm.stop))
+
+
 def _grid_check(city: City, record: SessionRecord) -> Table:
     import pyarrow as pa
 
@@ -294,6 +302,7 @@ def _grid_check(city: City, record: SessionRecord) -> Table:
             "value": check.value,
             "limit": check.limit,
             "cause": table.column("cause"),
+            "firm": _in_firm(record),
         }
     )
 

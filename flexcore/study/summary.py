@@ -10,6 +10,7 @@ from flexcore.study.report.columns import (
     OPERATOR_NAMES,
     RED,
     YELLOW,
+    check_text,
     counts,
     eur,
     fact_groups,
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _LABEL_WIDTH = 14
+_SESSIONS_NOTE = (
+    "MWh, EUR, violations: firm hours. Lines, cuts, blocked PODs: whole plans, again in each session. "
+    "Local needs: least activation for thermal limits."
+)
 
 
 def _listed(many: dict[str, int]) -> str:
@@ -72,8 +77,7 @@ def _grid(run: DayRun) -> list[tuple[str, str]]:
     found = violations(run.tables["nodes"], run.tables["branches"])
     lights = valid_lights(run.tables["traffic_light"], run.day.n_hours)
     n_lights = int((lights.colour != NO_LIGHT).sum())
-    check = run.tables["grid_check"]
-    causes = f" ({escape(_listed(counts(check, 'cause')))})" if check.num_rows else ""
+    n_violated, why = check_text(run.tables["grid_check"])
     capability, movable = int(lights.capability_w.sum()), int(lights.movable_w.sum())
     shown = ", ".join(
         f"[{style}]{lights.count(colour):,} {style}[/]"
@@ -93,7 +97,7 @@ def _grid(run: DayRun) -> list[tuple[str, str]]:
             "published "
             "(linear, not certified)",
         ),
-        ("grid check", f"{check.num_rows:,} violations after global sessions{causes}"),
+        ("grid check", f"{n_violated:,} elements violated after global sessions, {escape(why)}"),
     ]
 
 
@@ -112,14 +116,14 @@ def _sessions(run: DayRun) -> "Table":
         ("lines\ncut", "cut_lines", 0),
         ("with-\ndrawn", "withdrawn_lines", 0),
         ("PODs\nblocked", "blocked_pods", 0),
-        ("viola-\ntions", "violations", 0),
+        ("viola-\ntions", "firm_violations", 0),
     )
     engines = ("steps_merit_order", "steps_tree_merit_order", "steps_lp")
     table.add_column("", footer="all", no_wrap=True)
     for title, key, digits in columns:
         total = math.fsum(float(row[key] or 0) for row in happened.rows)
-        # lines are taken for the rest of the day too, so theirs is no sum of different things
-        footer = "" if key == "n_lines_selected" else number(total, digits)
+        # lines are taken for the rest of the day too, and the needs of two operators are no sum
+        footer = "" if key in ("n_lines_selected", "firm_need_mwh") else number(total, digits)
         table.add_column(title, justify="right", no_wrap=True, footer=footer)
     table.add_column("order/\ntree/LP", justify="right", no_wrap=True)
     for label, operator, row in zip(happened.label, happened.operator, happened.rows, strict=True):
@@ -206,6 +210,7 @@ def print_summary(run: DayRun, console: "Console") -> None:
     console.print(grid([*city, *((label, escape(text)) for label, text in _registration(run))]))
     console.print()
     console.print(_sessions(run))
+    console.print(Text(_SESSIONS_NOTE, style="dim"))
     console.print()
     console.print(grid([*_grid(run), *((label, escape(text)) for label, text in _settlement(run))]))
     figures = Table.grid(padding=(0, 2))

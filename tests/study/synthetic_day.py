@@ -22,7 +22,7 @@ _WHOLE = [
     "steps_merit_order",
     "steps_tree_merit_order",
     "steps_lp",
-    "violations",
+    "firm_violations",
     "step",
     "hour",
     "offered_w",
@@ -147,8 +147,16 @@ def synthetic_run(
     child = np.flatnonzero(parent >= 0)
     t = {}
     t["facts"] = {
-        "name": ["nodes", "branches", "PODs", "BSPs", "uniform growth", "attribution"],
-        "value": [str(n_nodes), str(child.size), "11542", str(BSPS.size), "x 1.5", "Network: SimBench, ODbL 1.0."],
+        "name": ["network", "nodes", "branches", "PODs", "BSPs", "uniform growth", "attribution"],
+        "value": [
+            "1-MVLV-urban-all-0-sw",
+            str(n_nodes),
+            str(child.size),
+            "11542",
+            str(BSPS.size),
+            "x 1.5",
+            "Network: SimBench, ODbL 1.0.",
+        ],
     }
     drop = rng.gamma(2, 0.02, n_nodes)
     t["nodes"] = {
@@ -256,7 +264,7 @@ def synthetic_run(
                 "steps_merit_order": 96 - 16 * (k - 1) if operator == "global" else 0,
                 "steps_tree_merit_order": 0 if skipped or operator == "global" else 90 - 16 * (k - 1),
                 "steps_lp": 0 if skipped or operator == "global" else 6,
-                "violations": int(rng.integers(0, 3)) if operator == "global" else 0,
+                "firm_violations": int(rng.integers(0, 3)) if operator == "global" else 0,
             }
             for name, value in values.items():
                 rows[name].append(value)
@@ -330,7 +338,8 @@ def synthetic_run(
         "step": [70, 74, 75],
         "value": [1.04, 1.11, 0.893],
         "limit": [1.0, 1.0, 0.9],
-        "cause": ["unserved need", "forecast error", "forecast error"],
+        "cause": ["both", "forecast", "forecast"],
+        "firm": [True, True, False],
     }
     t["findings"] = {
         "session": [1, 3, 5],

@@ -120,3 +120,15 @@ def test_an_unserved_need_is_no_larger_than_the_need(run):
         for part in ("", "firm_"):
             assert 0 <= row[f"{part}unserved_mwh"] <= row[f"{part}need_mwh"] + 1e-9
             assert row[f"{part}unserved_mwh"] >= row[f"{part}need_mwh"] - row[f"{part}accepted_mwh"] - 1e-9
+
+
+@pytest.mark.rule("CHK-01")
+def test_violations_count_once_in_the_session_that_makes_them_firm(run):
+    check = run.tables["grid_check"].to_pylist()
+    firm = [(row["element"], row["element_id"], row["step"]) for row in check if row["firm"]]
+    assert len(firm) == len(set(firm))
+    for row in run.tables["sessions"].to_pylist():
+        mine = [r for r in check if r["session"] == row["session"] and row["operator"] == "MSD"]
+        inside = [r for r in mine if row["firm_start"] <= r["step"] < row["firm_stop"]]
+        assert [r for r in mine if r["firm"]] == inside
+        assert row["firm_violations"] == len(inside)

@@ -36,9 +36,11 @@ def test_numbers_are_the_sums_of_the_tables(run):
         name = f"{'LFP' if row['operator'] == 'local' else 'MSD'}_{row['session']}"
         energies = [row[f"firm_{key}_mwh"] for key in ("need", "accepted", "unserved")]
         assert " ".join([name, *(f"{value:.2f}" for value in energies), f"{row['firm_cost_eur']:,.0f}"]) in text
-    total = [sum(row[f"firm_{key}_mwh"] for row in rows) for key in ("need", "accepted", "unserved")]
+    total = [sum(row[f"firm_{key}_mwh"] for row in rows) for key in ("accepted", "unserved")]
     assert "all " + " ".join(f"{value:,.2f}" for value in total) in text
-    events = [sum(row[key] for row in rows) for key in ("cut_lines", "withdrawn_lines", "blocked_pods", "violations")]
+    events = [
+        sum(row[key] for row in rows) for key in ("cut_lines", "withdrawn_lines", "blocked_pods", "firm_violations")
+    ]
     assert " ".join(f"{value:,}" for value in events) in text
     assert text.count("skipped") == sum(row["skipped"] for row in rows) == 1
     states = run.tables["static_light"].column("state").to_pylist()
@@ -62,7 +64,10 @@ def test_lights_violations_and_key_figures_are_counted(run):
     colours = list(last.values())
     assert ", ".join(f"{colours.count(c)} {c}" for c in ("red", "yellow", "green")) in text
     assert "linear, not certified" in text
-    assert "3 violations after global sessions (2 forecast error, 1 unserved need)" in text
+    assert (
+        "2 elements violated after global sessions, in 2 element quarter-hours of firm windows: 1 both, 1 forecast"
+        in text
+    )
     assert "local constraint impact 61.2 % static light 90.0 %" in text
     assert "market efficiency n/a" in text
     assert "sessions 3.10" in text

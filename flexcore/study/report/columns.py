@@ -227,6 +227,21 @@ CASES = ("before", "awarded", "metered")
 WHY_METERED = "orders that were not or only partly followed, and energy that comes back after an order"
 
 
+def check_text(check: "pa.Table") -> tuple[int, str]:
+    """Count elements that the outcome leaves violated in some firm quarter-hour, and say how often and why."""
+    firm = check.filter(check.column("firm"))
+    if not firm.num_rows:
+        return 0, "the AC check found none in a firm window"
+    element, kind = texts(firm, "element_id"), texts(firm, "element")
+    causes = counts(firm, "cause")
+    why = ", ".join(f"{many:,} {cause}" for cause, many in causes.items())
+    if set(causes) == {"forecast"}:
+        why = "all violated in the forecast already, which is unserved need"
+    return len(
+        set(zip(kind, element, strict=True))
+    ), f"in {firm.num_rows:,} element quarter-hours of firm windows: {why}"
+
+
 class Violations(NamedTuple):
     """How many elements break a limit in some step of the day, in each of `CASES`."""
 

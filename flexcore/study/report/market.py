@@ -43,10 +43,9 @@ _SESSION_COLUMNS = (
     ("order", "steps_merit_order", 0),
     ("tree", "steps_tree_merit_order", 0),
     ("LP", "steps_lp", 0),
-    ("viola\u00adtions", "violations", 0),
+    ("viola\u00adtions", "firm_violations", 0),
 )
 _ADDS_UP = (
-    "firm_need_mwh",
     "firm_accepted_mwh",
     "firm_unserved_mwh",
     "firm_cost_eur",
@@ -54,7 +53,7 @@ _ADDS_UP = (
     "withdrawn_lines",
     "blocked_pods",
     "n_messages",
-    "violations",
+    "firm_violations",
 )
 
 
@@ -198,7 +197,9 @@ def timeline_section(run: DayRun) -> Section:
         numeric=".." + "n" * len(_SESSION_COLUMNS),
         dense=True,
         caption="Need to cost: the firm hours, which add up to the day; planned: with the rest of the day, which each "
-        "session plans anew. Order, tree, LP: quarter-hours decided by each engine. Violations: found by the AC check.",
+        "session plans anew. Local needs are the least activation for thermal limits; voltage needs are listed under "
+        "'Needs and violations'. Lines, slots, cuts and blocked PODs: of the whole plan, counted again in each session. "
+        "Order, tree, LP: quarter-hours decided by each engine. Violations: found by the AC check in the firm hours.",
         foot=("all", "", *totals),
     )
     n_skipped = sum(skipped)

@@ -18,6 +18,7 @@ from flexcore.study.report.columns import (
     RED,
     YELLOW,
     Lights,
+    check_text,
     codes,
     counts,
     directions,
@@ -88,7 +89,7 @@ def headline_section(run: DayRun, lights: Lights) -> Section:
     money = {name: sum(values[name] for _, values in settled) for name in ("pay_ueur", "penalty_ueur", "net_ueur")}
     volume = {name: sum(values[name] for _, values in settled) for name in ("ordered_wqh", "delivered_wqh")}
     moved = percent(total(tables["baselines"], "moved_wqh"), total(tables["baselines"], "ordered_wqh"), 1)
-    causes = counts(tables["grid_check"], "cause") if tables["grid_check"].num_rows else {}
+    n_violated, why = check_text(tables["grid_check"])
     tiles = [
         tile(
             "Registered units",
@@ -128,10 +129,10 @@ def headline_section(run: DayRun, lights: Lights) -> Section:
             f"pay {number(eur(money['pay_ueur']), 2)}, penalties {number(eur(money['penalty_ueur']), 2)}",
         ),
         tile(
-            "Violations after clearing",
-            f"{tables['grid_check'].num_rows:,}",
-            "",
-            ", ".join(f"{many:,} {cause}" for cause, many in causes.items()) or "none found by the AC check",
+            "Violated after clearing",
+            f"{n_violated:,}",
+            "elements",
+            why,
         ),
     ]
     lead = f"From registration to settlement on one delivery day. {CAPABILITY_NOTE}"
@@ -387,8 +388,8 @@ def about_section(run: DayRun) -> Section:
         "<h3>How to cite</h3>",
         f"<p>flexcore {esc(flexcore.__version__)}, coordination scheme <code>{esc(run.scheme)}</code>, "
         f"{esc(run.city)}, delivery day "
-        f"{esc(run.day.date)}, seed {run.seed}. To compute it again: <code>flexcore run --day {esc(run.day.date)} "
-        f"--seed {run.seed}</code>. "
+        f"{esc(run.day.date)}, seed {run.seed}. To compute it again: <code>flexcore run --code "
+        f"{esc(facts(run.tables['facts']).get('network', run.city))} --day {esc(run.day.date)} --seed {run.seed}</code>. "
         "Process and key figures: BeFlexible D4.1.</p>",
         "<h3>Data</h3>",
         f"<p>{esc(attribution(run))} SimBench data is licensed under the Open Database License (ODbL) 1.0: name the "
