@@ -218,18 +218,26 @@ class DayRun:
         return total.hexdigest()
 
     def write(self, folder: str | Path) -> list[Path]:
-        """Write every table as Parquet, and key figures and facts as JSON; return the files."""
+        """Write every table as Parquet, and key figures and facts as JSON; return the files.
+
+        A run that stands in the folder is undone first: run.json and report.html go before anything else is written,
+        run.json comes last, and every file carries the digest, so that `read_run` refuses what is not one whole run.
+        """
         import pyarrow.parquet as pq
 
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
+        for name in ("run.json", "report.html"):
+            (target / name).unlink(missing_ok=True)
+        about = self.as_dict()
+        mark = {"flexcore_digest": about["digest"], "flexcore_seed": str(self.seed), "flexcore_day": about["day"]}
         files = []
         for name, table in self.tables.items():
             path = target / f"{name}.parquet"
-            pq.write_table(table, path, compression="zstd")
+            pq.write_table(table.replace_schema_metadata(mark), path, compression="zstd")
             files.append(path)
         path = target / "run.json"
-        path.write_text(json.dumps(self.as_dict(), indent=1, default=str), encoding="utf-8")
+        path.write_text(json.dumps(about, indent=1, default=str), encoding="utf-8")
         return [*files, path]
 
     def as_dict(self) -> dict[str, Any]:
@@ -240,6 +248,7 @@ class DayRun:
             "tz": self.day.tz,
             "seed": self.seed,
             "scheme": self.scheme,
+            "digest": self.digest,
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
             "facts": self.tables["facts"].to_pylist(),
             "sessions": self.tables["sessions"].to_pylist(),

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from flexcore.errors import MissingExtraError
+from flexcore.errors import MissingExtraError, ValidationError
 from flexcore.study.day_run import DAY_TABLES, DayRun
 from flexcore.study.report import read_run, write_report
 from flexcore.study.report.columns import CASES, COLOUR_NAMES, fact_groups, valid_lights
@@ -430,6 +430,34 @@ def test_a_run_read_back_draws_the_same_page(run, page, tmp_path):
     (folder / "needs.parquet").unlink()
     with pytest.raises(FileNotFoundError):
         read_run(folder)
+
+
+def test_files_of_two_runs_are_no_run(run, tmp_path):
+    run.write(tmp_path)
+    (tmp_path / "report.html").touch()
+    other = synthetic_run(n_nodes=40, n_stations=4, n_pods=3, n_lines=8, seed=1)
+    files = other.write(tmp_path)
+    assert files[-1].name == "run.json"
+    assert not (tmp_path / "report.html").exists()  # it showed the run before
+    assert read_run(tmp_path).digest == other.digest
+    mixed = tmp_path / "mixed"
+    run.write(mixed)
+    (mixed / "needs.parquet").write_bytes((tmp_path / "needs.parquet").read_bytes())
+    with pytest.raises(ValidationError) as refused:
+        read_run(mixed)
+    assert refused.value.codes == ("FX-C010",)
+    assert refused.value.findings[0].ids == ("needs",)
+
+
+def test_a_run_that_is_interrupted_while_it_writes_cannot_be_read(run, tmp_path, monkeypatch):
+    run.write(tmp_path)
+    broken = {**run.tables, "kpis": None}
+    other = DayRun(run.city, run.day, 1, "d41", broken, {})
+    monkeypatch.setattr(DayRun, "as_dict", lambda self: {"digest": "x", "day": "d"})
+    with pytest.raises(AttributeError):
+        other.write(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        read_run(tmp_path)
 
 
 def test_a_missing_plotly_names_the_extra(run, tmp_path, monkeypatch):

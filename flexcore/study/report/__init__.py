@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import flexcore
-from flexcore.errors import MissingExtraError
+from flexcore.errors import Findings, MissingExtraError, ValidationError
 from flexcore.market_day import MarketDay
 from flexcore.study.day_run import DAY_TABLES, DayRun
 from flexcore.study.report.columns import valid_lights
@@ -41,6 +41,8 @@ def read_run(folder: str | Path) -> DayRun:
     ------
     FileNotFoundError
         If the folder lacks run.json or the file of a table.
+    ValidationError
+        FX-C010 if the files belong to different runs.
     """
     import pyarrow.parquet as pq
 
@@ -48,6 +50,15 @@ def read_run(folder: str | Path) -> DayRun:
     about: dict[str, Any] = json.loads((source / "run.json").read_text(encoding="utf-8"))
     # without partitioning=None a folder called 'day=3' would turn up as a column
     tables = {name: pq.read_table(source / f"{name}.parquet", partitioning=None) for name in DAY_TABLES}
+    found = Findings(f"the run in {source}", len(tables))
+    for name, table in tables.items():
+        digest = (table.schema.metadata or {}).get(b"flexcore_digest", b"").decode()
+        if digest != about.get("digest"):
+            found.add(
+                "FX-C010", f"{name}.parquet and run.json belong to different runs", ids=[name], hint="run it again"
+            )
+    found.raise_errors(ValidationError)
+    tables = {name: table.replace_schema_metadata(None) for name, table in tables.items()}
     day = MarketDay(about["day"], about.get("tz", "Europe/Rome"))
     return DayRun(about["city"], day, int(about["seed"]), about["scheme"], tables, dict(about["seconds"]))
 

@@ -198,7 +198,7 @@ def timeline_section(run: DayRun) -> Section:
         dense=True,
         caption="Need to cost: the firm hours, which add up to the day; planned: with the rest of the day, which each "
         "session plans anew. Local needs are the least activation for thermal limits; voltage needs are listed under "
-        "'Needs and violations'. Lines, slots, cuts and blocked PODs: of the whole plan, counted again in each session. "
+        "'Needs and violations'. Lines, slots, cuts and blocked PODs: of the whole plan, again in each session. "
         "Order, tree, LP: quarter-hours decided by each engine. Violations: found by the AC check in the firm hours.",
         foot=("all", "", *totals),
     )

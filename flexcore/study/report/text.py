@@ -376,6 +376,7 @@ def attribution(run: DayRun) -> str:
 
 def about_section(run: DayRun) -> Section:
     """Return how it was computed, how to cite it, the licence of the data, and the time each phase took."""
+    network = facts(run.tables["facts"]).get("network", run.city)
     longest = max(run.seconds.values(), default=0.0)
     bars = [(name, seconds, f"{seconds:.2f} s", "") for name, seconds in run.seconds.items()]
     parts = [
@@ -389,7 +390,7 @@ def about_section(run: DayRun) -> Section:
         f"<p>flexcore {esc(flexcore.__version__)}, coordination scheme <code>{esc(run.scheme)}</code>, "
         f"{esc(run.city)}, delivery day "
         f"{esc(run.day.date)}, seed {run.seed}. To compute it again: <code>flexcore run --code "
-        f"{esc(facts(run.tables['facts']).get('network', run.city))} --day {esc(run.day.date)} --seed {run.seed}</code>. "
+        f"{esc(network)} --day {esc(run.day.date)} --seed {run.seed}</code>. "
         "Process and key figures: BeFlexible D4.1.</p>",
         "<h3>Data</h3>",
         f"<p>{esc(attribution(run))} SimBench data is licensed under the Open Database License (ODbL) 1.0: name the "
