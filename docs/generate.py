@@ -8,6 +8,8 @@ from pathlib import Path
 
 import flexcore
 from flexcore.errors import CODES
+from flexcore.study.day_columns import column_spec
+from flexcore.study.day_run import DAY_TABLES
 from flexcore.tables import TABLES
 
 HERE = Path(__file__).parent / "reference"
@@ -21,7 +23,9 @@ ROOMS = {
 
 def tables_page() -> str:
     """One section for each table of the registry."""
-    lines = [NOTE, "# Tables\n", "Every table that crosses the border of flexcore, as a mapping of arrays or as Arrow."]
+    intro = "Every table that flexcore takes in, as a mapping of arrays or as Arrow. What a run gives: "
+    intro += "[run-tables.md](run-tables.md)."
+    lines = [NOTE, "# Tables\n", intro]
     for spec in TABLES.values():
         lines += [
             f"\n## {spec.name}\n",
@@ -38,6 +42,19 @@ def tables_page() -> str:
             lines.append(
                 f"| `{column.name}` | {column.kind} | {column.unit} | {bounds} | {default} | {column.meaning} |"
             )
+    return "\n".join(lines) + "\n"
+
+
+def run_tables_page() -> str:
+    """One section for each table that a day leaves."""
+    lines = [
+        NOTE,
+        "# Tables of a run\n",
+        "What `DayRun.tables` holds and `DayRun.write` writes, one Parquet file each.",
+    ]
+    for table, (row, columns) in DAY_TABLES.items():
+        lines += [f"\n## {table}\n", f"One row is {row}.\n", "| column | type | unit | meaning |", "|---|---|---|---|"]
+        lines += ["| `{}` | {} | {} | {} |".format(name, *column_spec(table, name)) for name in columns]
     return "\n".join(lines) + "\n"
 
 
@@ -76,7 +93,13 @@ def api_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"tables.md": tables_page, "errors.md": errors_page, "rules.md": rules_page, "api.md": api_page}
+PAGES = {
+    "tables.md": tables_page,
+    "run-tables.md": run_tables_page,
+    "errors.md": errors_page,
+    "rules.md": rules_page,
+    "api.md": api_page,
+}
 
 
 def main() -> None:

@@ -50,7 +50,7 @@ DAY_TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
         "one unit after the static traffic light",
         ("pod_code", "bsp", "up_declared_w", "up_validated_w", "down_declared_w", "down_validated_w", "state"),
     ),
-    "aggregates": ("one aggregate", ("aggregate", "bsp", "market", "n_units", "up_w", "down_w")),
+    "aggregates": ("one aggregate", ("aggregate", "bsp", "operator", "n_units", "up_w", "down_w")),
     "qualifications": (
         "one aggregate and product after prequalification",
         ("aggregate", "product", "state", "ratio", "derived_from"),
@@ -60,10 +60,12 @@ DAY_TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("local", "global", "configuration", "granted", "reason"),
     ),
     "sessions": (
-        "one LFP or MSD session: energies and cost of all that it planned, and of the four hours that it made firm",
+        "one local (LFP) or global (MSD) session: energies and cost of all that it planned, and of the four hours that it "
+        "made firm",
         (
             "session",
             "operator",
+            "name",
             "firm_start",
             "firm_stop",
             "state",
@@ -91,11 +93,13 @@ DAY_TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "needs": (
-        "one element and step that the forecast of a session overloads or whose voltage leaves its band",
+        "one element and step that a session's forecast overloads, on the worse side of its 95 % band (so that `loading` "
+        "may lie below 1), or whose voltage leaves its band",
         ("session", "element", "element_id", "step", "direction", "need_kw", "loading", "v_pu"),
     ),
     "lines": (
-        "one offer line and step that was offered in a session",
+        "one offer line and step of a session: every offer for its firm hours, and what it took "
+        "preliminarily of later ones",
         (
             "session",
             "operator",

@@ -147,7 +147,8 @@ def _sessions(plan: Plan) -> Table:
         rows.append(
             {
                 "session": session.number,
-                "operator": session.market,
+                "operator": str(_SIDE[session.operator]),
+                "name": session.name,
                 "firm_start": firm.start,
                 "firm_stop": firm.stop,
                 "state": STATE_NAMES[session.state],
@@ -229,7 +230,7 @@ def _lines(city: City, record: SessionRecord) -> Table:
     return pa.table(
         {
             "session": np.full(line.size, record.session.number),
-            "operator": np.full(line.size, record.session.market),
+            "operator": np.full(line.size, _SIDE[record.session.operator]),
             "line": book.line_id[line],
             "aggregate": city.aggregates.id[book.aggregate[line]],
             "bsp": city.bsps.id[book.bsp[line]],
@@ -315,7 +316,8 @@ def _findings(city: City, records: list[SessionRecord]) -> Table:
         for finding in record.findings:
             owner = city.bsps.id[record.book.bsp[list(finding.rows)]]
             for bsp, count in sorted(Counter(owner.tolist()).items()):
-                values = (record.session.number, record.session.market, finding.code, bsp, count, finding.message)
+                side = str(_SIDE[record.session.operator])
+                values = (record.session.number, side, finding.code, bsp, count, finding.message)
                 for name, value in zip(rows, values, strict=True):
                     rows[name].append(value)
     types = {"session": pa.int64(), "n_lines": pa.int64()}
@@ -394,7 +396,7 @@ def _paid(city: City, plan: Plan, delivery: Delivery) -> dict[str, Table]:
                 "aggregate": city.aggregates.id[lines.aggregate],
                 "bsp": city.bsps.id[owner],
                 "direction": _WAY[lines.direction],
-                "hour": lines.unit,
+                "hour": lines.unit.astype(np.int32),
                 **{
                     name: getattr(lines, name)
                     for name in (
@@ -415,7 +417,7 @@ def _paid(city: City, plan: Plan, delivery: Delivery) -> dict[str, Table]:
                 "aggregate": city.aggregates.id[lines.aggregate[of_line]],
                 "pod_code": np.sort(city.pods.code)[shares.pod],
                 "direction": _WAY[lines.direction[of_line]],
-                "hour": lines.unit[of_line],
+                "hour": lines.unit[of_line].astype(np.int32),
                 "delivered_wqh": shares.delivered_wqh,
                 "net_ueur": shares.net_ueur,
             }

@@ -209,7 +209,7 @@ def tables(registration: Registration, city: City) -> dict[str, Any]:
             {
                 "aggregate": aggregates.agg_id,
                 "bsp": bsp_ids[aggregates.bsp],
-                "market": market[aggregates.operator],
+                "operator": market[aggregates.operator],
                 "n_units": members,
                 "up_w": enrolled_up,
                 "down_w": enrolled_down,

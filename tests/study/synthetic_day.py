@@ -211,7 +211,7 @@ def synthetic_run(
     t["aggregates"] = {
         "aggregate": agg,
         "bsp": agg_bsp,
-        "market": market,
+        "operator": market,
         "n_units": rng.integers(3, 40, n_agg),
         "up_w": rng.integers(10, 400, n_agg) * 1000,
         "down_w": rng.integers(10, 400, n_agg) * 1000,
@@ -241,6 +241,7 @@ def synthetic_run(
             values = {
                 "session": k,
                 "operator": operator,
+                "name": f"{'LFP' if operator == 'local' else 'MSD'}_{k}",
                 "firm_start": day.firm(k).start,
                 "firm_stop": day.firm(k).stop,
                 "state": "SKIPPED" if skipped else "CLOSED",

@@ -7,6 +7,7 @@ import pytest
 
 from flexcore import MarketDay, cities, run_day
 from flexcore.grid.power_flow import power_flow
+from flexcore.study.day_columns import COLUMNS, column_spec
 from flexcore.study.delivery import _baselines
 from flexcore.study.planning import plan_day
 from flexcore.study.registration import register_city
@@ -114,7 +115,7 @@ def test_sessions_count_slots_cut_and_withdrawn_lines(run, plan):
 
 @pytest.mark.rule("NEED-01")
 def test_an_unserved_need_is_no_larger_than_the_need(run):
-    rows = [row for row in run.tables["sessions"].to_pylist() if row["operator"] == "LFP"]
+    rows = [row for row in run.tables["sessions"].to_pylist() if row["operator"] == "local"]
     assert any(row["need_mwh"] > 0 for row in rows)
     for row in rows:
         for part in ("", "firm_"):
@@ -128,7 +129,24 @@ def test_violations_count_once_in_the_session_that_makes_them_firm(run):
     firm = [(row["element"], row["element_id"], row["step"]) for row in check if row["firm"]]
     assert len(firm) == len(set(firm))
     for row in run.tables["sessions"].to_pylist():
-        mine = [r for r in check if r["session"] == row["session"] and row["operator"] == "MSD"]
+        mine = [r for r in check if r["session"] == row["session"] and row["operator"] == "global"]
         inside = [r for r in mine if row["firm_start"] <= r["step"] < row["firm_stop"]]
         assert [r for r in mine if r["firm"]] == inside
         assert row["firm_violations"] == len(inside)
+
+
+def test_every_column_has_the_type_that_is_documented(run):
+    used = set()
+    for name, table in run.tables.items():
+        for field in table.schema:
+            assert str(field.type) == column_spec(name, field.name)[0], (name, field.name)
+            used.add(f"{name}.{field.name}" if f"{name}.{field.name}" in COLUMNS else field.name)
+    assert used == set(COLUMNS)
+
+
+def test_an_operator_is_local_or_global_in_every_table(run):
+    for name, table in run.tables.items():
+        if "operator" in table.column_names:
+            assert set(table["operator"].to_pylist()) <= {"local", "global", ""}, name
+    rows = run.tables["sessions"].to_pylist()
+    assert [row["name"] for row in rows[:2]] == ["LFP_1", "MSD_1"]

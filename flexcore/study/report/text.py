@@ -174,7 +174,7 @@ def city_section(run: DayRun) -> Section:
     states = counts(tables["qualifications"], "state") if tables["qualifications"].num_rows else {}
     derived = sum(1 for text in texts(tables["qualifications"], "derived_from") if text)
     n_local, n_global = (
-        sum(many for market, many in counts(tables["aggregates"], "market").items() if market.lower() in names)
+        sum(many for market, many in counts(tables["aggregates"], "operator").items() if market.lower() in names)
         if tables["aggregates"].num_rows
         else 0
         for names in (("local", "0", "lfp", "dso"), ("global", "1", "msd", "tso"))
