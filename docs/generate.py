@@ -6,7 +6,10 @@ import sys
 import tomllib
 from pathlib import Path
 
+from typer.main import get_command
+
 import flexcore
+from flexcore.cli import app
 from flexcore.errors import CODES
 from flexcore.study.day_columns import column_spec
 from flexcore.study.day_run import DAY_TABLES
@@ -77,6 +80,24 @@ def rules_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def command_line_page() -> str:
+    """One section for each command, from the parser itself."""
+    lines = [NOTE, "# Command line\n", "`flexcore` and `python -m flexcore` are the same."]
+    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+        lines += [f"\n## flexcore {name}\n", command.help or ""]
+        if command.params:
+            lines += ["", "| option | default | meaning |", "|---|---|---|"]
+        for option in command.params:
+            names = " / ".join(f"`{text}`" for text in (*option.opts, *option.secondary_opts))
+            default = "" if option.default is None else f"`{option.default}`"
+            lines.append(f"| {names} | {default} | {option.help or ''} |")
+    lines += ["\n## Exit codes\n", "| code | meaning |", "|---|---|", "| 0 | done |"]
+    lines.append("| 1 | `doctor`: something needed is missing; else an error that is a bug |")
+    lines.append("| 2 | the input or an option was refused; codes and rows stand on standard error |")
+    lines.append("| 130 | interrupted |")
+    return "\n".join(lines) + "\n"
+
+
 def api_page() -> str:
     """Signature and docstring of each public name."""
     lines = [NOTE, "# API\n", "The front door: names that `import flexcore as fx` offers. All else may change."]
@@ -96,6 +117,7 @@ def api_page() -> str:
 PAGES = {
     "tables.md": tables_page,
     "run-tables.md": run_tables_page,
+    "command-line.md": command_line_page,
     "errors.md": errors_page,
     "rules.md": rules_page,
     "api.md": api_page,

@@ -1,5 +1,6 @@
 """The command line: run one day, warm the kernel cache, check the machine."""
 
+import importlib.util
 import json
 import sys
 import time
@@ -8,10 +9,11 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 import flexcore
-from flexcore.errors import FlexcoreError
+from flexcore.errors import FlexcoreError, MissingExtraError
 
 app = typer.Typer(
     add_completion=False,
@@ -20,6 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _screen = Console(stderr=True)
+_INTERRUPTED = 130  # what shells use for SIGINT, and typer with them
 
 Day = Annotated[str | None, typer.Option(help="Delivery day, local date; by default one with work for every phase.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the synthetic city, its forecast errors and its readings.")]
@@ -45,7 +48,10 @@ def run(
     from flexcore.study.summary import print_summary
 
     start = time.perf_counter()
-    _make_folder(out)
+    # what can be refused at once is refused before the work; a refused input leaves no folder behind
+    delivery = None if day is None else flexcore.MarketDay(day)
+    if report and importlib.util.find_spec("plotly") is None:
+        raise MissingExtraError("plotly", "report")
     columns = (SpinnerColumn(), TextColumn("{task.description:<46}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=_screen, transient=True) as bar:
         task = bar.add_task("city", total=PHASES + 2)
@@ -55,7 +61,7 @@ def run(
 
         progress("loading the city")
         city = cities.simbench(code, seed=seed)
-        delivery = flexcore.MarketDay(day or city.default_day)
+        _make_folder(out)
         result = run_day(city, delivery, n_threads=n_threads, progress=progress)
         progress("writing tables and report")
         files = result.write(out)
@@ -68,8 +74,8 @@ def run(
         return
     print_summary(result, Console())
     seconds = time.perf_counter() - start
-    shown = out / "report.html" if report else out
-    Console().print(f"\n{len(files)} files in {out} after {seconds:.1f} s; look at [bold]{shown}[/bold]")
+    shown = escape(str(out / "report.html" if report else out))
+    Console().print(f"\n{len(files)} files in {escape(str(out))} after {seconds:.1f} s; look at [bold]{shown}[/bold]")
 
 
 def _make_folder(out: Path) -> None:
@@ -80,14 +86,15 @@ def _make_folder(out: Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        _screen.print(f"[bold red]cannot write to[/bold red] {out}: {error.strerror}. Hint: choose another --out")
+        _screen.print(
+            f"[bold red]cannot write to[/bold red] {escape(str(out))}: {error.strerror}. Hint: choose another --out"
+        )
         raise typer.Exit(2) from None
 
 
 @app.command()
 def precompile() -> None:
     """Compile every kernel into the user cache, for images and CI."""
-    import importlib
     import pkgutil
 
     import flexcore.kernels as kernels
@@ -105,7 +112,6 @@ def precompile() -> None:
 def doctor(as_json: AsJson = False) -> None:
     """Show versions, cache, time zone data and optional packages; exit with 1 if something needed is missing."""
     import importlib.metadata as metadata
-    import importlib.util
 
     facts: dict[str, Any] = {"flexcore": flexcore.__version__, "python": sys.version.split()[0]}
     missing = []
@@ -146,10 +152,27 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 
 def main() -> None:
-    """Run the command line; a refused input prints its findings and exits with 2."""
+    """Run the command line; a refused input prints its findings and exits with 2, an interruption exits with 130."""
     try:
         app()
+    except SystemExit as stop:
+        if stop.code != _INTERRUPTED:
+            raise
+        _screen.print("interrupted")
+        raise
     except FlexcoreError as error:
         _screen.print(f"[bold red]refused[/bold red] {type(error).__name__}", highlight=False)
         _screen.print(str(error), markup=False, highlight=False)
         sys.exit(2)
+    except Exception as error:
+        if not _from_interrupt(error):
+            raise
+        _screen.print("interrupted")
+        sys.exit(_INTERRUPTED)
+
+
+def _from_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl-C stands behind an error: numba wraps one that comes while it compiles."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None

@@ -5,8 +5,12 @@ import subprocess
 import sys
 
 import pytest
+from typer.testing import CliRunner
 
 import flexcore
+from flexcore import cities
+from flexcore.cli import app, main
+from flexcore.errors import MissingExtraError, ValidationError
 
 TINY = ("--code", "1-LV-rural2--0-sw")
 
@@ -47,6 +51,47 @@ def test_refusals_say_why_and_do_not_exit_with_zero(args, said, tmp_path):
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_is_refused_leaves_no_folder(tmp_path):
+    for args in (("--day", "2026-02-31"), ("--code", "nowhere")):
+        assert call("run", *TINY, "--out", str(tmp_path / "new"), *args).returncode == 2
+        assert not (tmp_path / "new").exists()
+
+
+def test_a_bad_day_and_a_missing_plotly_are_refused_before_the_city_is_loaded(tmp_path, monkeypatch):
+    monkeypatch.setattr(cities, "simbench", lambda *args, **options: pytest.fail("the city was loaded"))
+    refused = CliRunner().invoke(app, ["run", "--out", str(tmp_path), "--day", "tomorrow"])
+    assert isinstance(refused.exception, ValidationError)
+    monkeypatch.setitem(sys.modules, "plotly", None)
+    refused = CliRunner().invoke(app, ["run", "--out", str(tmp_path)])
+    assert isinstance(refused.exception, MissingExtraError)
+
+
+def test_a_folder_is_no_markup(tmp_path):
+    out = tmp_path / "[red]x"
+    done = call("run", *TINY, "--out", str(out), "--no-report")
+    assert done.returncode == 0, done.stderr
+    assert "[red]x" in done.stdout
+    assert (out / "run.json").exists()
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_an_interruption_says_so_and_exits_with_130(wrapped, monkeypatch, capsys):
+    def interrupt(*args, **options):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as error:
+            if wrapped:  # as numba does while it compiles
+                raise RuntimeError("lowering failed") from error
+            raise
+
+    monkeypatch.setattr(cities, "simbench", interrupt)
+    monkeypatch.setattr(sys, "argv", ["flexcore", "run"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 130
+    assert "interrupted" in capsys.readouterr().err
 
 
 def test_doctor_and_version():

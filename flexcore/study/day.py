@@ -18,7 +18,7 @@ PHASES = 15
 
 def run_day(
     city: City,
-    day: MarketDay | None = None,
+    day: MarketDay | str | None = None,
     *,
     scheme: str = "d41",
     n_threads: int = 1,
@@ -30,8 +30,8 @@ def run_day(
     ----------
     city : City
         Every input: network, customers, providers, offers, forecasts (`flexcore.cities`).
-    day : MarketDay, optional
-        The city's default day if not given.
+    day : MarketDay or str, optional
+        Delivery day, or its local date such as "2026-03-24"; the city's default day if not given.
     scheme : {"d41"}
         Coordination scheme: D4.1's six LFP/MSD pairs with mutual unavailability and the dynamic traffic light.
     n_threads : int
@@ -50,7 +50,7 @@ def run_day(
     >>> run.kpi("market_efficiency")  # doctest: +SKIP
     """
     check_option("scheme", scheme, ("d41",))
-    day = MarketDay(city.default_day) if day is None else day
+    day = day if isinstance(day, MarketDay) else MarketDay(city.default_day if day is None else day)
     say = progress or (lambda _: None)
     seconds: dict[str, float] = {}
     clock = time.perf_counter()

@@ -60,8 +60,8 @@ DAY_TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("local", "global", "configuration", "granted", "reason"),
     ),
     "sessions": (
-        "one local (LFP) or global (MSD) session: energies and cost of all that it planned, and of the four hours that it "
-        "made firm",
+        "one local (LFP) or global (MSD) session: energies and cost of all that it planned, and of the four hours that "
+        "it made firm",
         (
             "session",
             "operator",
@@ -93,8 +93,8 @@ DAY_TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "needs": (
-        "one element and step that a session's forecast overloads, on the worse side of its 95 % band (so that `loading` "
-        "may lie below 1), or whose voltage leaves its band",
+        "one element and step that a session's forecast overloads, on the worse side of its 95 % band (so that "
+        "`loading` may lie below 1), or whose voltage leaves its band",
         ("session", "element", "element_id", "step", "direction", "need_kw", "loading", "v_pu"),
     ),
     "lines": (

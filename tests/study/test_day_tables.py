@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from flexcore import MarketDay, cities, run_day
+from flexcore.errors import OptionError
 from flexcore.grid.power_flow import power_flow
 from flexcore.study.day_columns import COLUMNS, column_spec
 from flexcore.study.delivery import _baselines
@@ -150,3 +151,14 @@ def test_an_operator_is_local_or_global_in_every_table(run):
             assert set(table["operator"].to_pylist()) <= {"local", "global", ""}, name
     rows = run.tables["sessions"].to_pylist()
     assert [row["name"] for row in rows[:2]] == ["LFP_1", "MSD_1"]
+
+
+def test_a_day_may_be_given_as_a_date(city, run):
+    assert run_day(city, city.default_day).digest == run.digest
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "1", None, True])
+def test_a_seed_is_a_whole_number(seed):
+    with pytest.raises(OptionError) as refused:
+        cities.tiny(seed=seed)
+    assert refused.value.codes == ("FX-C011",)

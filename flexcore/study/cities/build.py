@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from flexcore.errors import Findings, OptionError
 from flexcore.grid.network import Grid
 from flexcore.grid.power_flow import power_flow
 from flexcore.market_day import MarketDay
@@ -64,9 +65,15 @@ def simbench(
         FX-E001 if simbench or pandapower is not installed.
     ValidationError
         FX-C001 if SimBench has no such code.
+    OptionError
+        FX-C011 if the seed is not a whole number from 0.
     GridError
         If `Grid.from_pandapower` refuses the network, for instance because it is meshed.
     """
+    if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or seed < 0:
+        found = Findings("city")
+        found.add("FX-C011", f"seed is {seed!r}", field="seed", hint="pass a whole number from 0")
+        found.raise_errors(OptionError)
     growth = growth or Growth()
     participation = participation or Participation()
     date: Any = default_day  # text or date
@@ -152,6 +159,7 @@ def _report(
     hot = np.asarray((flow.loading > 1.0).any(axis=1))
     station = np.zeros(grid.n_branches, np.bool_)
     station[place.substation_branch] = True
+    transformer = grid.v_nom_kv[grid.branch_from] != grid.v_nom_kv[grid.branch_to]  # those of the supply too
     area_head = _heads(grid, place)
     low = (flow.v_pu < grid.v_min_pu[:, None]).any(axis=1)
     high = (flow.v_pu > grid.v_max_pu[:, None]).any(axis=1)
@@ -174,12 +182,12 @@ def _report(
     counts |= {f"{name}_devices": int(fleet.pod.size) for name, fleet in fleets.items()}
     counts |= {f"pods_with_{name}": int((pods.technology & bit != 0).sum()) for bit, name in TECHNOLOGIES.items()}
     overloads = {
-        "transformers": int(hot[station].sum()),
-        "transformers_of": int(station.sum()),
+        "transformers": int(hot[transformer].sum()),
+        "transformers_of": int(transformer.sum()),
         "feeders": int(hot[area_head].sum()),
         "feeders_of": int(area_head.size),
-        "lines": int(hot[~station].sum()),
-        "lines_of": int((~station).sum()),
+        "lines": int(hot[~transformer].sum()),
+        "lines_of": int((~transformer).sum()),
         "nodes_low": int(low.sum()),
         "nodes_high": int(high.sum()),
         "nodes_of": int(grid.n_nodes),
