@@ -61,7 +61,7 @@ def prequalification(tests_done: int, tests_without: int, n_qualified: int) -> l
             key,
             "tests_per_service",
             _ratio(tests_done, n_qualified),
-            "tests",
+            "tests/service",
             "tests per qualified aggregate and service",
         ),
     ]

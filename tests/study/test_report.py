@@ -344,8 +344,10 @@ def test_facts_are_grouped_and_joined():
         "": {"PODs": "11,543"},
         "violated": {"lines": "66 of 10,319", "nodes low": "8 of 10,453"},
     }
-    table = pa.table({"name": ["data", "growth: pv_kw"], "value": ["a source", "23740.2"]})
-    assert fact_groups(table) == {"": {}, "growth": {"pv kw": "23,740.2"}}
+    table = pa.table(
+        {"name": ["data", "growth: pv_kw", "growth: largest_loading"], "value": ["a source", "23740.2", "1.8596"]}
+    )
+    assert fact_groups(table) == {"": {}, "growth": {"PV": "23,740.2 kW", "largest loading": "186.0 %"}}
 
 
 def test_needs_and_violations_are_the_largest(run, page):

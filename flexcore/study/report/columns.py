@@ -278,10 +278,15 @@ def facts(table: "pa.Table") -> dict[str, str]:
     return dict(zip(texts(table, "name"), texts(table, "value"), strict=True))
 
 
+_UNITS = {"kw": "kW", "pu": "pu"}
+_WORDS = {"pv": "PV", "ev": "EV", "v": "voltage"}
+
+
 def fact_groups(table: "pa.Table") -> dict[str, dict[str, str]]:
     """Return the facts by the part of their name before ': ' ('' without one), ready to read.
 
-    Underscores become spaces, numbers get separators; 'lines' and 'lines_of' make one fact, '66 of 10,319'.
+    Underscores become spaces, numbers get separators and the unit of their name; 'lines' and 'lines_of' make one fact,
+    '66 of 10,319'.
     """
     groups: dict[str, dict[str, str]] = {"": {}}
     for name, value in facts(table).items():
@@ -296,7 +301,12 @@ def fact_groups(table: "pa.Table") -> dict[str, dict[str, str]]:
             for key in parts:
                 mine[key] += f" of {shown}"
         else:
-            mine[rest.replace("_", " ")] = shown
+            stem, _, suffix = rest.rpartition("_")
+            if suffix in _UNITS and _NUMBER.fullmatch(value):
+                rest, shown = stem, f"{shown} {_UNITS[suffix]}"
+            elif suffix == "loading" and _NUMBER.fullmatch(value):
+                shown = number(100 * float(value), 1, "%")
+            mine[" ".join(_WORDS.get(word, word) for word in rest.split("_"))] = shown
     return groups
 
 
@@ -310,7 +320,7 @@ def kpi_text(value: float, unit: str) -> str:
     if unit == "1":
         return number(100 * value, 1, "%")
     digits = 0 if not math.isfinite(value) or value.is_integer() else 2 if unit == "EUR" else 3
-    return number(value, digits, unit)
+    return number(value, digits, unit.removesuffix("s") if value == 1 else unit)
 
 
 def kpi_name(key: str) -> str:

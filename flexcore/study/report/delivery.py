@@ -65,10 +65,10 @@ def day_section(run: DayRun) -> Section:
     data = [
         line("load, last forecast", "load_forecast_kw", 1e-3, "$muted", line={"dash": "dot"}),
         line("load, realised", "load_realised_kw", 1e-3, "$ink"),
-        line("global need", "global_need_w", 1e-6, "$muted", yaxis="y2", line={"dash": "dot"}),
+        line("global need", "global_need_w", 1e-6, "$third", yaxis="y2", line={"dash": "dash"}),
         line("local activation", "local_w", 1e-6, "$local", yaxis="y2"),
         line("global activation", "global_w", 1e-6, "$global", yaxis="y2"),
-        line("residual need", "residual_w", 1e-6, "$red", yaxis="y2", line={"width": 1.2}),
+        line("left after both", "residual_w", 1e-6, "$red", yaxis="y2", line={"width": 1.2}),
     ]
     layout = {
         "height": 520,

@@ -284,8 +284,8 @@ def _light_variant(run: DayRun, lights: Lights, chosen: list[int], label: str) -
                 "showarrow": False,
             }
             for text, x in (
-                ("up: less withdrawal or more injection", 0),
-                ("down: more withdrawal or less injection", 0.51),
+                ("up", 0),
+                ("down", 0.51),
             )
         ],
     }
@@ -304,7 +304,9 @@ def lights_section(run: DayRun, lights: Lights) -> Section:
     order = np.lexsort((np.arange(red.size), -yellow, -red)).tolist()
     n_tight = int(((red + yellow) > 0).sum())
     few = sorted(order[: min(max(n_tight, _LEAST_PERIMETERS), _SHOWN_PERIMETERS)])
-    variants = [_light_variant(run, lights, few, f"the {len(few)} tightest perimeters")]
+    variants = [
+        _light_variant(run, lights, few, f"the {len(few)} tightest perimeters" if n_tight else f"{len(few)} perimeters")
+    ]
     if len(order) > len(few):
         variants.append(_light_variant(run, lights, list(range(len(order))), f"all {len(order)} perimeters"))
     else:
@@ -318,7 +320,8 @@ def lights_section(run: DayRun, lights: Lights) -> Section:
     figure = Figure(
         "lights",
         "Heat map of traffic lights by perimeter and hour",
-        "For each perimeter, direction and hour the last publication that names it. "
+        "Up: less withdrawal or more injection; down: the opposite. For each perimeter, direction and hour the last "
+        "publication that names it. "
         "Hover shows capability, movable power and the binding element. Capabilities: linear, not certified.",
         variants,
         choice="Show",

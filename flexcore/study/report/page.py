@@ -100,24 +100,25 @@ def html_table(
     heads : sequence of str
     rows : iterable of sequences
     numeric : str
-        One letter per column: 'n' right-aligned number, 'w' wide text, anything else plain text.
+        One letter per column: 'n' right-aligned number, 'w' wide text, 'k' text in one line, anything else plain text.
     caption : str
     foot : sequence
         Totals, same length as `heads`.
     dense : bool
         Small type, for tables with many columns.
     """
-    kinds = [f' class="{kind}"' if kind in "nw" else "" for kind in numeric.ljust(len(heads), ".")]
+    kinds = [f' class="{kind}"' if kind in "nwk" else "" for kind in numeric.ljust(len(heads), ".")]
 
     def line(cells: Sequence[object], tag: str) -> str:
         return "".join(f"<{tag}{kind}>{esc(cell)}</{tag}>" for cell, kind in zip(cells, kinds, strict=True))
 
     body = "".join(f"<tr>{line(row, 'td')}</tr>" for row in rows)
-    top = f"<caption>{esc(caption)}</caption>" if caption else ""
+    # outside of what scrolls: on a narrow screen a caption as wide as the table would be cut off
+    top = f'<p class="cap">{esc(caption)}</p>' if caption else ""
     end = f"<tfoot><tr>{line(foot, 'td')}</tr></tfoot>" if foot else ""
     head, kind = line(heads, "th"), ' class="dense"' if dense else ""
     return (
-        f'<div class="scroll"><table{kind}>{top}<thead><tr>{head}</tr></thead><tbody>{body}</tbody>{end}</table></div>'
+        f'{top}<div class="scroll"><table{kind}><thead><tr>{head}</tr></thead><tbody>{body}</tbody>{end}</table></div>'
     )
 
 

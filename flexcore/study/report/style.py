@@ -121,11 +121,11 @@ letter-spacing:-.01em}
 color:var(--ink)}
 .scroll{overflow-x:auto;margin:.3rem 0 .6rem}
 table{border-collapse:collapse;width:100%;font-size:.875rem;font-variant-numeric:tabular-nums}
-caption{text-align:left;color:var(--muted);font-size:.83rem;padding:.1rem 0 .35rem}
+.cap{margin:0;color:var(--muted);font-size:.83rem;padding:.1rem 0 .35rem}
 th,td{padding:.3rem .55rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}
 th{font-weight:600;font-size:.8rem;color:var(--muted);vertical-align:bottom}
 th:first-child,td:first-child{padding-left:.1rem}
-td.n,th.n{text-align:right}td.n{white-space:nowrap}
+td.n,th.n{text-align:right}td.n,td.k{white-space:nowrap}
 td.w{min-width:15rem}
 tfoot td{font-weight:650;border-bottom:0;border-top:1.5px solid var(--muted)}
 tbody tr:hover{background:var(--soft)}
@@ -226,7 +226,8 @@ function draw(id) {
   if (chosen.layout.legend) layout.legend = Object.assign(frame(c).legend, paint(chosen.layout.legend, c));
   if (printing) layout.width = 690;
   place.style.height = layout.height + "px";
-  Plotly.react(place, paint(chosen.data, c), layout, {responsive: true, displaylogo: false, displayModeBar: "hover",
+  Plotly.react(place, paint(chosen.data, c), layout, {responsive: true, displaylogo: false,
+    displayModeBar: matchMedia("(hover:hover)").matches ? "hover" : false,  // on a touch screen it would stay
     modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"]});
   // the bands of a money flow fade in; paper does not wait for that
   if (printing) place.querySelectorAll(".sankey-link").forEach(band => { band.style.opacity = 1; });

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 import flexcore
-from flexcore.errors import CODES
 from flexcore.study.day_run import DayRun
 from flexcore.study.report.columns import (
     ATTRIBUTION_FACTS,
@@ -66,9 +65,11 @@ def headline_section(run: DayRun, lights: Lights) -> Section:
     tables = run.tables
     light = tables["static_light"]
     units = counts(light, "state") if light.num_rows else {}
-    declared, validated = (
-        total(light, f"up_{what}_w") + total(light, f"down_{what}_w") for what in ("declared", "validated")
-    )
+    validated, share = [], []
+    for way in DIRECTION_NAMES:  # up and down are never added: they are not moved together
+        left, whole = total(light, f"{way}_validated_w"), total(light, f"{way}_declared_w")
+        validated.append(f"{number(left / 1e6, 2)} {way}")
+        share.append(percent(left, whole, 1))
     happened = session_rows(tables["sessions"])
 
     def need_tile(operator: int, name: str) -> str:
@@ -97,9 +98,7 @@ def headline_section(run: DayRun, lights: Lights) -> Section:
             "",
             ", ".join(f"{many:,} {state.lower()}" for state, many in units.items()),
         ),
-        tile(
-            "Validated flexibility", number(validated / 1e6, 2), "MW", f"{percent(validated, declared, 1)} of declared"
-        ),
+        tile("Validated flexibility", ", ".join(validated), "MW", f"{' and '.join(share)} of declared"),
         need_tile(LOCAL, "Local need"),
         need_tile(GLOBAL, "Global need"),
         tile(
@@ -181,8 +180,8 @@ def city_section(run: DayRun) -> Section:
     )
     said = ", ".join(f"{many:,} {state.lower()}" for state, many in states.items()) or "none"
     right.append(
-        f"<p>{n_local:,} local and {n_global:,} global aggregates; qualifications: {esc(said)}, {derived:,} "
-        "derived.</p>"
+        f"<p>{n_local:,} local and {n_global:,} global aggregates; qualifications: {esc(said)}; {derived:,} "
+        "of them without a test of their own.</p>"
     )
     equal = tables["equivalences"]
     if equal.num_rows:
@@ -296,8 +295,10 @@ def grid_section(run: DayRun) -> Section:
                 f"{count:,}",
                 session_label(k, GLOBAL),
                 run.day.label(int(row["step"])),
-                number(row["value"], 4),
-                number(row["limit"], 4),
+                *(
+                    number(row[name], 4, "pu") if row["element"] == "node" else number(100 * row[name], 1, "%")
+                    for name in ("value", "limit")
+                ),
                 row["cause"],
             )
             for count, k, row in zip(many, sessions(top).tolist(), top.to_pylist(), strict=True)
@@ -350,12 +351,12 @@ def findings_section(run: DayRun) -> Section:
         parts.append("<h3>Coded findings</h3>")
         parts.append(
             html_table(
-                ("session", "code", "BSP", "lines", "message", "meaning"),
+                ("session", "code", "BSP", "lines", "message"),
                 [
-                    (session_label(number, op), code, bsp, f"{lines:,}", message, CODES.get(code, ""))
+                    (session_label(number, op), code, bsp, f"{lines:,}", message)
                     for number, op, code, bsp, lines, message in rows[:_MAX_FINDINGS]
                 ],
-                numeric="...nww",
+                numeric="kkknw",
                 caption=f"{min(len(rows), _MAX_FINDINGS)} of {len(rows):,} findings",
             )
         )
