@@ -32,3 +32,18 @@ def test_code_blocks_run(page, tmp_path):
     code = "\n".join(blocks)
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_api_page_shows_the_source_and_not_numpy():
+    text = PAGES["api.md"]()
+    assert "npt.ArrayLike" in text
+    assert "_typing" not in text
+    assert "Union[" not in text
+    for name in (
+        "Grid.from_tables",
+        "Grid.from_pandapower",
+        "Register.apply_static_light",
+        "DayRun.write",
+        "CapabilityResult",
+    ):
+        assert f"{name}\n" in text, name

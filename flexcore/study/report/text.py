@@ -68,7 +68,7 @@ def headline_section(run: DayRun, lights: Lights) -> Section:
     validated, share = [], []
     for way in DIRECTION_NAMES:  # up and down are never added: they are not moved together
         left, whole = total(light, f"{way}_validated_w"), total(light, f"{way}_declared_w")
-        validated.append(f"{number(left / 1e6, 2)} {way}")
+        validated.append(number(left / 1e6, 2))
         share.append(percent(left, whole, 1))
     happened = session_rows(tables["sessions"])
 
@@ -98,7 +98,7 @@ def headline_section(run: DayRun, lights: Lights) -> Section:
             "",
             ", ".join(f"{many:,} {state.lower()}" for state, many in units.items()),
         ),
-        tile("Validated flexibility", ", ".join(validated), "MW", f"{' and '.join(share)} of declared"),
+        tile("Validated flexibility", " / ".join(validated), "MW", f"up / down; {' / '.join(share)} of declared"),
         need_tile(LOCAL, "Local need"),
         need_tile(GLOBAL, "Global need"),
         tile(
