@@ -238,6 +238,20 @@ def test_the_map_holds_every_branch_in_its_class(run, page):
     assert (unpack("lights").reshape(shape) == lights.colour.transpose(0, 2, 1)).all()
 
 
+def test_new_overloads_are_named(run, page, tmp_path):
+    assert "New overloads" not in page.text["map"]
+    branches = run.tables["branches"]
+    metered = column(run, "branches", "loading_metered")
+    row = next(i for i, value in enumerate(column(run, "branches", "loading_before")) if value < 0.9)
+    metered[row] = 1.234
+    at = branches.schema.get_field_index("loading_metered")
+    tables = {**run.tables, "branches": branches.set_column(at, "loading_metered", pa.array(metered))}
+    text = render(DayRun("c", run.day, 0, "d41", tables, {}), tmp_path).text["map"]
+    assert "1 of 1 branches that are overloaded as metered" in text
+    assert f"{column(run, 'branches', 'branch_id')[row]} " in text
+    assert "123.4 %" in text
+
+
 def test_positions_that_are_missing_leave_their_branches_out(run, tmp_path):
     nodes = run.tables["nodes"]
     x = [None if i % 2 else value for i, value in enumerate(column(run, "nodes", "x"))]

@@ -15,16 +15,18 @@ from flexcore.study.report.columns import (
     YELLOW,
     Lights,
     codes,
+    number,
     numbers,
     texts,
     violations,
 )
-from flexcore.study.report.page import Figure, Section, esc, none, rounded
+from flexcore.study.report.page import Figure, Section, esc, html_table, none, rounded
 
 #: Upper edges of the loading classes; the last class is open.
 LOADING_EDGES = (0.25, 0.5, 0.8, 1.0, 1.2)
 LOADING_NAMES = ("up to 25 %", "25 to 50 %", "50 to 80 %", "80 to 100 %", "100 to 120 %", "above 120 %")
 CASE_WORDS = {"before": "without flexibility", "awarded": "as awarded", "metered": "as metered"}
+_NEW = 20  # new overloads that are listed
 _LV_KV = 1.0
 _HOVER = 400  # lines that answer to the mouse: the most loaded ones; every line as a marker would make the page heavy
 _BAND = 400  # nodes outside their voltage band that are marked
@@ -193,4 +195,22 @@ def map_section(run: DayRun, lights: Lights) -> Section:
         f"{found.nodes[2]:,} do, {found.new_branches:,} and {found.new_nodes:,} of them new. "
         f"The difference: {WHY_METERED}."
     )
-    return Section("map", title, lead, [figure])
+    return Section("map", title, lead, [figure, *_new_overloads(run)])
+
+
+def _new_overloads(run: DayRun) -> list[str]:
+    """Return the branches that only the metered day overloads, worst first: flexibility should not have done that."""
+    branches = run.tables["branches"]
+    before, metered = numbers(branches, "loading_before"), numbers(branches, "loading_metered")
+    new = np.flatnonzero((metered > 1.0) & ~(before > 1.0))
+    if not new.size:
+        return []
+    shown = branches.take(new[np.argsort(-metered[new], kind="stable")][:_NEW])
+    loading = zip(*(numbers(shown, f"loading_{when}").tolist() for when in CASES), strict=True)
+    rows = [
+        (name, kind, *(number(100 * value, 1, "%") for value in values))
+        for name, kind, values in zip(texts(shown, "branch_id"), texts(shown, "kind"), loading, strict=True)
+    ]
+    caption = f"{len(rows)} of {new.size:,} branches that are overloaded as metered and were not without flexibility"
+    heads = ("branch", "kind", *CASE_WORDS.values())
+    return ["<h3>New overloads</h3>", html_table(heads, rows, numeric="..nnn", caption=caption)]
