@@ -60,7 +60,7 @@ def run(
             bar.update(task, description=what, advance=1)
 
         progress("loading the city")
-        city = cities.simbench(code, seed=seed)
+        city = cities.simbench(code, seed=seed, n_threads=n_threads)
         _make_folder(out)
         result = run_day(city, delivery, n_threads=n_threads, progress=progress)
         progress("writing tables and report")

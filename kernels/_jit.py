@@ -17,7 +17,10 @@ from typing import Any
 
 import llvmlite
 import numba
+from llvmlite import ir
 from numba import config, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 _SCALARS = {
     "F64": types.float64,
@@ -138,3 +141,28 @@ def kernel_real(*arg_types: types.Type, returns: types.Type = types.void) -> Cal
 def inner(func: Callable[..., Any]) -> Any:
     """Mark a function that kernels call: compiled within its caller, never on its own."""
     return numba.njit(nogil=True, error_model="numpy")(func)
+
+
+if config.DISABLE_JIT:
+
+    def fetch_ahead(array, row, column):
+        """Do nothing: plain Python has no use for it."""
+
+else:
+
+    @intrinsic
+    def fetch_ahead(typingctx, array, row, column):
+        """Ask the processor for the cache line of an entry of a 2-D array that will be needed soon; changes nothing."""
+
+        def generate(context, builder, signature, args):
+            view = context.make_array(signature.args[0])(context, builder, args[0])
+            width = builder.extract_value(view.shape, 1)
+            place = builder.add(builder.mul(args[1], width), args[2])
+            address = builder.bitcast(builder.gep(view.data, [place]), cgutils.voidptr_t)
+            number = ir.IntType(32)
+            kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, number, number, number])
+            target = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+            builder.call(target, [address, number(0), number(3), number(1)])
+            return context.get_dummy_value()
+
+        return types.void(array, types.int64, types.int64), generate

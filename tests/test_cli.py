@@ -23,7 +23,7 @@ def test_a_run_writes_tables_and_a_report(tmp_path):
     done = call("run", *TINY, "--out", str(tmp_path / "day"), "--day", "2026-03-29")
     assert done.returncode == 0, done.stderr
     assert "LFP_1" in done.stdout
-    assert "not certified" in done.stdout
+    assert "certified in" in done.stdout
     names = {path.name for path in (tmp_path / "day").iterdir()}
     assert {"report.html", "run.json", "sessions.parquet", "settlement_lines.parquet"} <= names
 

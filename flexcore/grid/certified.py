@@ -67,7 +67,7 @@ def certified_rows(
     from flexcore.kernels.grid.certified_rows import certified_rows as kernel
 
     forest, shape = grid.forest, p.shape
-    jobs = Jobs(forest, shape[1], per_node=12, spare=8)
+    jobs = Jobs(forest, shape[1], 12)
     status = np.zeros((forest.heads.size, shape[1]), np.uint8)
     lower, w_lower = np.full(shape, -np.inf), np.full(shape, -np.inf)
     upper, w_upper = np.full(shape, np.inf), np.full(shape, np.inf)

@@ -12,14 +12,16 @@ from flexcore.grid.flow_result import FILLS, Array
 from flexcore.grid.forest import F8, Forest
 from flexcore.grid.network import Grid
 
-_SCRATCH_BYTES = 1 << 21  # what one job may keep in cache
-_LONGEST = 512  # steps in one block
+_LONGEST = 1 << 20  # steps in one block; what the work rows hold is the limit, and tests set a lower one
+_CACHE_BYTES = 1 << 22  # work rows beyond this leave the cache anyway: shorter blocks give threads more to share
+_SHORT = 48
+_SPARE_ROWS = 2  # work rows beyond those of the nodes
 _PACK_NODES = 256  # subtrees are packed into jobs of about this many nodes
 _JOB_SECONDS = 0.02  # aim for one chunk of jobs
 
 
-# scratch rows of each method's kernel, by node and beyond, and the shortest block: short rows waste time on overhead
-_LAYOUTS = {"dc": (2, 0, 96), "linear": (6, 8, 96), "certified": (10, 8, 96), "ac": (6, 8, 32)}
+# quantities that each method keeps for a node
+_QUANTITIES = {"dc": 2, "linear": 6, "certified": 12, "ac": 6}
 
 
 def _pack(forest: Forest) -> npt.NDArray[np.int64]:
@@ -43,16 +45,16 @@ class Jobs:
         Steps in a block.
     """
 
-    def __init__(self, forest: Forest, n_steps: int, *, per_node: int, spare: int, shortest: int = 96) -> None:
+    def __init__(self, forest: Forest, n_steps: int, quantities: int) -> None:
+        from flexcore.kernels.grid.lanes import LANES
+
         sizes = forest.last[forest.heads] - forest.heads
         self._largest = int(sizes.max(initial=0)) + 1
-        rows = per_node * self._largest + spare
-        width = max(_SCRATCH_BYTES // (8 * rows) // 16 * 16, shortest)
         self.packs = _pack(forest)
-        self.width = max(1, min(width, _LONGEST, n_steps))
+        fits = 8 * self._largest * quantities * LANES <= _CACHE_BYTES
+        self.width = max(1, min(LANES if fits else _SHORT, _LONGEST, n_steps))
         self.n = (self.packs.size - 1) * -(-n_steps // self.width)
-        # eight more columns: rows of exactly one page would make stores and loads of different rows wait for each other
-        self._shape = (rows, self.width + 8)
+        self._shape = (self._largest + _SPARE_ROWS, quantities * LANES)
         self._local: Any = threading.local()
 
     def scratch(self) -> Array:
@@ -100,8 +102,7 @@ def run_sweeps(
     status = np.zeros((forest.heads.size, n_steps), np.uint8)
     if not status.size:
         return status
-    per_node, spare, shortest = _LAYOUTS[method]
-    jobs = Jobs(forest, n_steps, per_node=per_node, spare=spare, shortest=shortest)
+    jobs = Jobs(forest, n_steps, _QUANTITIES[method])
     empty = np.empty((0, 0))
     fills = FILLS[method]
     want = np.array([names[0] in arrays for names in fills.values()], np.uint8)

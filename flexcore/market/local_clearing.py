@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flexcore.arrays import as_float, as_int
+from flexcore.chunks import run_chunks
 from flexcore.errors import Findings, OfferError, check_option
 from flexcore.market.merit_order import MAX_W, as_price, as_rank, as_time
 from flexcore.market.tree_clearing import (
@@ -187,19 +188,27 @@ def select_rows(
         if rows.w_lower is None:
             nothing = np.full(rows.lower_w.shape, np.inf)
             rows = Rows(rows.lower_w, rows.upper_w, -nothing, nothing, rows.m, rows.reach)
-        for t, f in np.argwhere(by_lp):
-            offers, taken, node = select_by_lp(
-                tree,
-                rows,
-                book,
-                int(t),
-                int(f),
-                quantity[t],
-                price[t],
-                by_tree=accepted[t],
-                y_tree=y[t],
-                min_effect=min_effect,
-            )
+        cases, answers = np.argwhere(by_lp), [(np.zeros(0, np.int64),) * 3] * int(by_lp.sum())
+
+        def solve(lo: int, hi: int) -> None:
+            for c in range(lo, hi):
+                t, f = (int(x) for x in cases[c])
+                answers[c] = select_by_lp(
+                    tree,
+                    rows,
+                    book,
+                    t,
+                    f,
+                    quantity[t],
+                    price[t],
+                    by_tree=accepted[t],
+                    y_tree=y[t],
+                    min_effect=min_effect,
+                )
+
+        # each case is solved by itself, from what the tree accepted, and the solver releases the interpreter's lock
+        run_chunks(solve, len(cases), n_threads=n_threads, chunk=1)
+        for (t, _), (offers, taken, node) in zip(cases, answers, strict=True):
             accepted[t, offers] = taken
             blocked_by[t, offers] = node
             engine[t] = 3 if offers.size else max(engine[t], 2)

@@ -74,12 +74,19 @@ def _facts(city: City, plan: Plan) -> Table:
         ("perimeters", str(city.places.perimeter_ids.size)),
         ("quarter-hours", str(plan.day.n_steps)),
         ("messages", str(plan.sequencer.messages.total())),
-        ("capabilities", "linear power flow, not certified"),
+        ("capabilities", _proof(plan)),
         ("data", city.attribution),
     ]
     for kind, values in (("growth", report.factors), ("count", report.counts), ("violated", report.overloads)):
         rows += [(f"{kind}: {name}", f"{value:g}") for name, value in values.items()]
     return pa.table({"name": [name for name, _ in rows], "value": [value for _, value in rows]})
+
+
+def _proof(plan: Plan) -> str:
+    """Say in how many of the published quarter-hours the capabilities hold by proof."""
+    proved = [record.capability.certified for record in plan.records if record.capability is not None]
+    sure, total = sum(int(steps.sum()) for steps in proved), sum(steps.size for steps in proved)
+    return f"certified in {sure:,} of {total:,} published quarter-hours"
 
 
 def _network(city: City, plan: Plan, delivery: Delivery, n_threads: int) -> dict[str, Table]:

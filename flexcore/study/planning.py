@@ -313,7 +313,6 @@ def _publish_light(
         up_kw=w_to_kw(movable[UP][:, steps]),
         down_kw=w_to_kw(movable[DOWN][:, steps]),
         perimeter=label,
-        method="linear",
         delivered_up_kw=local_kw[UP],
         delivered_down_kw=local_kw[DOWN],
         margin_kw=margin_kw,

@@ -10,6 +10,7 @@ from flexcore.study.report.columns import (
     OPERATOR_NAMES,
     RED,
     YELLOW,
+    capability_note,
     check_text,
     counts,
     eur,
@@ -94,8 +95,7 @@ def _grid(run: DayRun) -> list[tuple[str, str]]:
         (
             "traffic light",
             f"{shown} of {n_lights:,} perimeter hours; {percent(capability, movable, 1)} of the movable power "
-            "published "
-            "(linear, not certified)",
+            f"published. {capability_note(run.tables)}",
         ),
         ("grid check", f"{n_violated:,} elements violated after global sessions, {escape(why)}"),
     ]

@@ -1,6 +1,6 @@
 """AC power flow on a forest: backward/forward sweeps in complex currents, many steps at once.
 
-Jobs, scratch rows and lanes are those of the linear sweep. A lane (one step of one subtree) stops changing when that
+Jobs, work rows and lanes are those of the linear sweep. A lane (one step of one subtree) stops changing when that
 lane has converged, whatever its neighbours do: a step solved alone gives the same bits.
 """
 
@@ -9,51 +9,56 @@ import math
 import numpy as np
 
 from flexcore.kernels._jit import F64, F64_2D, F64_2D_OUT, I32, I64, U8, U8_2D_OUT, f64, i64, inner, kernel
+from flexcore.kernels.grid.lanes import LANES, lanes
+
+# quantities of a work row: own load, real and imaginary voltage, real and imaginary current of the branch above
+_P, _Q, _VR, _VI, _JR, _JI = range(6)
 
 
 @inner
-def backward(parent, g, b, i0, i1, rows, w, s):
-    """Sum the currents of loads and shunts from the leaves up; rows 4 and 5 hold the current in each branch."""
-    for k in range(4 * rows, 6 * rows):
-        row = s[k, :w]
-        for t in range(w):
+def backward(parent, g, b, i0, i1, w, s):
+    """Sum the currents of loads and shunts from the leaves up."""
+    for j in range(i1 - i0 + 1):
+        row = s[j, _JR * LANES : (_JI + 1) * LANES]
+        for t in range(row.shape[0]):
             row[t] = 0.0
     for i in range(i1 - 1, i0 - 1, -1):
-        j = i - i0 + 1
-        k = parent[i] - i0 + 1 if i > i0 else 0
-        p = s[j, :w]
-        q = s[rows + j, :w]
-        vr = s[2 * rows + j, :w]
-        vi = s[3 * rows + j, :w]
-        jr = s[4 * rows + j, :w]
-        ji = s[5 * rows + j, :w]
+        row = s[i - i0 + 1]
+        above = s[parent[i] - i0 + 1 if i > i0 else 0]
+        p = lanes(row, _P, w)
+        q = lanes(row, _Q, w)
+        vr = lanes(row, _VR, w)
+        vi = lanes(row, _VI, w)
+        jr = lanes(row, _JR, w)
+        ji = lanes(row, _JI, w)
         gi = g[i]
         bi = b[i]
+        ur = lanes(above, _JR, w)
+        ui = lanes(above, _JI, w)
         for t in range(w):
             d = 1.0 / (vr[t] * vr[t] + vi[t] * vi[t])
-            jr[t] += (p[t] * vr[t] + q[t] * vi[t]) * d + (gi * vr[t] - bi * vi[t])
-            ji[t] += (p[t] * vi[t] - q[t] * vr[t]) * d + (gi * vi[t] + bi * vr[t])
-        ur = s[4 * rows + k, :w]
-        ui = s[5 * rows + k, :w]
-        for t in range(w):
-            ur[t] += jr[t]
-            ui[t] += ji[t]
+            real = jr[t] + ((p[t] * vr[t] + q[t] * vi[t]) * d + (gi * vr[t] - bi * vi[t]))
+            imag = ji[t] + ((p[t] * vi[t] - q[t] * vr[t]) * d + (gi * vi[t] + bi * vr[t]))
+            jr[t] = real
+            ji[t] = imag
+            ur[t] += real
+            ui[t] += imag
 
 
 @inner
-def forward_sweep(parent, r, x, i0, i1, rows, w, s, live, change):
+def forward_sweep(parent, r, x, i0, i1, w, s, live, change):
     """Follow the voltage drops from the root down in the lanes that are live; `change` sums the squared steps."""
     for t in range(w):
         change[t] = 0.0
     for i in range(i0, i1):
-        j = i - i0 + 1
-        k = parent[i] - i0 + 1 if i > i0 else 0
-        vr = s[2 * rows + j, :w]
-        vi = s[3 * rows + j, :w]
-        jr = s[4 * rows + j, :w]
-        ji = s[5 * rows + j, :w]
-        ur = s[2 * rows + k, :w]
-        ui = s[3 * rows + k, :w]
+        row = s[i - i0 + 1]
+        above = s[parent[i] - i0 + 1 if i > i0 else 0]
+        vr = lanes(row, _VR, w)
+        vi = lanes(row, _VI, w)
+        jr = lanes(row, _JR, w)
+        ji = lanes(row, _JI, w)
+        ur = lanes(above, _VR, w)
+        ui = lanes(above, _VI, w)
         ri = r[i]
         xi = x[i]
         for t in range(w):
@@ -84,9 +89,6 @@ def sweep(
     """
     n_steps = p_in.shape[1]
     n_blocks = (n_steps + width - 1) // width
-    # six quantities per node: P, Q, real and imaginary voltage, real and imaginary branch current; then spare rows
-    rows = (scratch.shape[0] - 8) // 6
-    spare = 6 * rows
     enough = tolerance * tolerance
     for job in range(job0, job1):
         pack = job // n_blocks
@@ -94,26 +96,28 @@ def sweep(
         t1 = min(n_steps, t0 + width)
         w = t1 - t0
         s = scratch
-        live = s[spare, :w]
-        change = s[spare + 6, :w]
+        spare = s[s.shape[0] - 2]
+        further = s[s.shape[0] - 1]
+        live = lanes(spare, 0, w)
+        change = lanes(further, 0, w)
         for h in range(packs[pack], packs[pack + 1]):
             i0 = np.int64(heads[h])
             i1 = np.int64(last[i0])
             u0 = u_root[i0]
             v0 = math.sqrt(u0)
             for j in range(i1 - i0 + 1):
-                vr = s[2 * rows + j, :w]
-                vi = s[3 * rows + j, :w]
+                vr = lanes(s[j], _VR, w)
+                vi = lanes(s[j], _VI, w)
                 for t in range(w):
                     vr[t] = v0
                 for t in range(w):
                     vi[t] = 0.0
             for i in range(i0, i1):
-                j = i - i0 + 1
+                row = s[i - i0 + 1]
                 source_p = p_in[order[i], t0:t1]
                 source_q = q_in[order[i], t0:t1]
-                p = s[j, :w]
-                q = s[rows + j, :w]
+                p = lanes(row, _P, w)
+                q = lanes(row, _Q, w)
                 for t in range(w):
                     p[t] = source_p[t]
                 for t in range(w):
@@ -123,8 +127,8 @@ def sweep(
                 status_out[h, t0 + t] = 1
             n_live = np.int64(w)
             for _ in range(max_iterations):
-                backward(parent, g, b, i0, i1, rows, w, s)
-                forward_sweep(parent, r, x, i0, i1, rows, w, s, live, change)
+                backward(parent, g, b, i0, i1, w, s)
+                forward_sweep(parent, r, x, i0, i1, w, s, live, change)
                 for t in range(w):
                     if live[t] > 0.0:
                         if change[t] < enough:
@@ -141,23 +145,23 @@ def sweep(
             for t in range(w):
                 if status_out[h, t0 + t] != 0:
                     for j in range(1, i1 - i0 + 1):
-                        s[2 * rows + j, t] = np.nan
+                        s[j, _VR * LANES + t] = np.nan
             # once more with the final voltages, so that flows do not depend on when other lanes stopped
-            backward(parent, g, b, i0, i1, rows, w, s)
+            backward(parent, g, b, i0, i1, w, s)
 
             for i in range(i0, i1):
-                j = i - i0 + 1
-                k = parent[i] - i0 + 1 if i > i0 else 0
+                row = s[i - i0 + 1]
+                upper = s[parent[i] - i0 + 1 if i > i0 else 0]
                 e = branch[i]
-                vr = s[2 * rows + j, :w]
-                vi = s[3 * rows + j, :w]
-                jr = s[4 * rows + j, :w]
-                ji = s[5 * rows + j, :w]
-                ur = s[2 * rows + k, :w]
-                ui = s[3 * rows + k, :w]
+                vr = lanes(row, _VR, w)
+                vi = lanes(row, _VI, w)
+                jr = lanes(row, _JR, w)
+                ji = lanes(row, _JI, w)
+                ur = lanes(upper, _VR, w)
+                ui = lanes(upper, _VI, w)
                 # squared voltages at the child's and the parent's end
-                u = s[spare + 5, :w]
-                above = s[spare + 7, :w]
+                u = lanes(spare, 5, w)
+                above = lanes(further, 1, w)
                 for t in range(w):
                     u[t] = vr[t] * vr[t] + vi[t] * vi[t]
                 for t in range(w):
@@ -174,15 +178,15 @@ def sweep(
                         angle[t] = math.atan2(vi[t], vr[t]) * (180.0 / math.pi) + turn
                 # the end at the parent and the end at the child, written to where they are declared
                 if forward[i]:
-                    p_up = p_from_out[e, t0:t1] if want[0] else s[spare + 1, :w]
-                    p_down = p_to_out[e, t0:t1] if want[2] else s[spare + 2, :w]
-                    q_up = q_from_out[e, t0:t1] if want[1] else s[spare + 3, :w]
-                    q_down = q_to_out[e, t0:t1] if want[3] else s[spare + 4, :w]
+                    p_up = p_from_out[e, t0:t1] if want[0] else lanes(spare, 1, w)
+                    p_down = p_to_out[e, t0:t1] if want[2] else lanes(spare, 2, w)
+                    q_up = q_from_out[e, t0:t1] if want[1] else lanes(spare, 3, w)
+                    q_down = q_to_out[e, t0:t1] if want[3] else lanes(spare, 4, w)
                 else:
-                    p_up = p_to_out[e, t0:t1] if want[2] else s[spare + 1, :w]
-                    p_down = p_from_out[e, t0:t1] if want[0] else s[spare + 2, :w]
-                    q_up = q_to_out[e, t0:t1] if want[3] else s[spare + 3, :w]
-                    q_down = q_from_out[e, t0:t1] if want[1] else s[spare + 4, :w]
+                    p_up = p_to_out[e, t0:t1] if want[2] else lanes(spare, 1, w)
+                    p_down = p_from_out[e, t0:t1] if want[0] else lanes(spare, 2, w)
+                    q_up = q_to_out[e, t0:t1] if want[3] else lanes(spare, 3, w)
+                    q_down = q_from_out[e, t0:t1] if want[1] else lanes(spare, 4, w)
                 if want[5] or (want[0] and forward[i]) or (want[2] and not forward[i]):
                     end = g_parent[i]
                     for t in range(w):

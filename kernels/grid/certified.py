@@ -15,109 +15,103 @@ import math
 import numpy as np
 
 from flexcore.kernels._jit import F64, F64_2D, F64_2D_OUT, I32, I64, U8, U8_2D_OUT, i64, inner, kernel
+from flexcore.kernels.grid.lanes import LANES, lanes
 
-# rows of one node, by quantity: base flow and its other end where there is a spread, then interval ends of losses and
-# shunts (later flows), of the squared voltage, and of the squared current (later the new squared voltage)
-_P, _Q, _P_LO, _P_HI, _Q_LO, _Q_HI, _U_LO, _U_HI, _L_LO, _L_HI, _P_TOP, _Q_TOP = range(12)
+# quantities of a node's work row: base flow (and its other end where there is a spread), losses and shunts (later
+# flows), squared voltage, new squared voltage, each of the last as an interval
+_P, _Q, _P_LO, _P_HI, _Q_LO, _Q_HI, _U_LO, _U_HI, _NEW_LO, _NEW_HI, _P_TOP, _Q_TOP = range(12)
 # what a bound is moved outwards by, as a share: more than the rounding of a sum of 1e5 terms
 _ROUNDING = 1e-10
 
 
 @inner
-def bounds_up(parent, r, x, g, b, i0, i1, rows, spread, w, s):
-    """Flows and squared currents from the voltages, from the leaves up: leaves P, Q and l of each branch as intervals.
+def bounds_up(parent, r, x, g, b, i0, i1, spread, w, s):
+    """Flows from the voltages, from the leaves up: leaves P and Q of each branch as intervals.
 
-    P and Q are those at the child's end of the series impedance, where all losses and shunts below are counted.
+    They are those at the child's end of the series impedance, where all losses and shunts below are counted.
     """
-    for k in range(_P_LO * rows, (_Q_HI + 1) * rows):
-        row = s[k, :w]
-        for t in range(w):
+    for j in range(i1 - i0 + 1):
+        row = s[j, _P_LO * LANES : (_Q_HI + 1) * LANES]
+        for t in range(row.shape[0]):
             row[t] = 0.0
-    p_top = _P_TOP if spread else _P
-    q_top = _Q_TOP if spread else _Q
     for i in range(i1 - 1, i0 - 1, -1):
-        j = i - i0 + 1
-        k = parent[i] - i0 + 1 if i > i0 else 0
-        base_p = s[_P * rows + j, :w]
-        base_q = s[_Q * rows + j, :w]
-        most_p = s[p_top * rows + j, :w]
-        most_q = s[q_top * rows + j, :w]
-        p_lo = s[_P_LO * rows + j, :w]
-        p_hi = s[_P_HI * rows + j, :w]
-        q_lo = s[_Q_LO * rows + j, :w]
-        q_hi = s[_Q_HI * rows + j, :w]
-        u_lo = s[_U_LO * rows + j, :w]
-        u_hi = s[_U_HI * rows + j, :w]
-        l_lo = s[_L_LO * rows + j, :w]
-        l_hi = s[_L_HI * rows + j, :w]
-        gi = g[i]
-        bi = b[i]
-        # the end of an interval that a negative factor turns around
-        g_lo, g_hi = (u_lo, u_hi) if gi >= 0.0 else (u_hi, u_lo)
-        b_lo, b_hi = (u_hi, u_lo) if bi >= 0.0 else (u_lo, u_hi)
-        if gi != 0.0:
-            for t in range(w):
-                p_lo[t] += gi * g_lo[t]
-                p_hi[t] += gi * g_hi[t]
-        if bi != 0.0:
-            for t in range(w):
-                q_lo[t] -= bi * b_lo[t]
-                q_hi[t] -= bi * b_hi[t]
+        row = s[i - i0 + 1]
+        above = s[parent[i] - i0 + 1 if i > i0 else 0]
+        base_p = lanes(row, _P, w)
+        base_q = lanes(row, _Q, w)
+        most_p = lanes(row, _P_TOP if spread else _P, w)
+        most_q = lanes(row, _Q_TOP if spread else _Q, w)
+        p_lo = lanes(row, _P_LO, w)
+        p_hi = lanes(row, _P_HI, w)
+        q_lo = lanes(row, _Q_LO, w)
+        q_hi = lanes(row, _Q_HI, w)
+        u_lo = lanes(row, _U_LO, w)
+        u_hi = lanes(row, _U_HI, w)
+        above_p_lo = lanes(above, _P_LO, w)
+        above_p_hi = lanes(above, _P_HI, w)
+        above_q_lo = lanes(above, _Q_LO, w)
+        above_q_hi = lanes(above, _Q_HI, w)
+        # a negative factor turns the ends of an interval around: one of the two products is zero
+        g_plus = max(g[i], 0.0)
+        g_minus = min(g[i], 0.0)
+        b_plus = max(b[i], 0.0)
+        b_minus = min(b[i], 0.0)
+        r_plus = max(r[i], 0.0)
+        r_minus = min(r[i], 0.0)
+        x_plus = max(x[i], 0.0)
+        x_minus = min(x[i], 0.0)
         for t in range(w):
-            a = base_p[t] + p_lo[t]
-            c = most_p[t] + p_hi[t]
-            d = base_q[t] + q_lo[t]
-            e = most_q[t] + q_hi[t]
-            # largest and smallest size of a number in [a, c]
+            low = u_lo[t]
+            high = u_hi[t]
+            loss_p_lo = p_lo[t] + (g_plus * low + g_minus * high)
+            loss_p_hi = p_hi[t] + (g_plus * high + g_minus * low)
+            loss_q_lo = q_lo[t] - (b_plus * high + b_minus * low)
+            loss_q_hi = q_hi[t] - (b_plus * low + b_minus * high)
+            a = base_p[t] + loss_p_lo
+            c = most_p[t] + loss_p_hi
+            d = base_q[t] + loss_q_lo
+            e = most_q[t] + loss_q_hi
+            # largest and smallest size of a number in an interval
             p_most = max(-a, c)
             q_most = max(-d, e)
             p_least = max(max(a, -c), 0.0)
             q_least = max(max(d, -e), 0.0)
-            l_hi[t] = (p_most * p_most + q_most * q_most) / u_lo[t]
-            l_lo[t] = (p_least * p_least + q_least * q_least) / u_hi[t]
-        above_p_lo = s[_P_LO * rows + k, :w]
-        above_p_hi = s[_P_HI * rows + k, :w]
-        above_q_lo = s[_Q_LO * rows + k, :w]
-        above_q_hi = s[_Q_HI * rows + k, :w]
-        ri = r[i]
-        xi = x[i]
-        r_lo, r_hi = (l_lo, l_hi) if ri >= 0.0 else (l_hi, l_lo)
-        x_lo, x_hi = (l_lo, l_hi) if xi >= 0.0 else (l_hi, l_lo)
-        for t in range(w):
-            above_p_lo[t] += p_lo[t] + ri * r_lo[t]
-            above_p_hi[t] += p_hi[t] + ri * r_hi[t]
-        for t in range(w):
-            above_q_lo[t] += q_lo[t] + xi * x_lo[t]
-            above_q_hi[t] += q_hi[t] + xi * x_hi[t]
-        for t in range(w):
-            p_lo[t] += base_p[t]
-            p_hi[t] += most_p[t]
-        for t in range(w):
-            q_lo[t] += base_q[t]
-            q_hi[t] += most_q[t]
+            l_hi = (p_most * p_most + q_most * q_most) / low
+            l_lo = (p_least * p_least + q_least * q_least) / high
+            above_p_lo[t] += loss_p_lo + (r_plus * l_lo + r_minus * l_hi)
+            above_p_hi[t] += loss_p_hi + (r_plus * l_hi + r_minus * l_lo)
+            above_q_lo[t] += loss_q_lo + (x_plus * l_lo + x_minus * l_hi)
+            above_q_hi[t] += loss_q_hi + (x_plus * l_hi + x_minus * l_lo)
+            # what goes up is with the parent: from here on the rows are the flows themselves
+            p_lo[t] = a
+            p_hi[t] = c
+            q_lo[t] = d
+            q_hi[t] = e
 
 
 @inner
-def bounds_down(parent, r, x, i0, i1, rows, w, s, inside):
-    """New squared voltages from the flows, from the root down; they replace l. Marks lanes that stay inside.
+def bounds_down(parent, r, x, i0, i1, w, s, inside, change):
+    """New squared voltages from the flows, from the root down.
+
+    Marks lanes that stay inside the old ones, and leaves the largest change of an end in each lane.
 
     The drop of a branch, 2 (r P + x Q) + |z|^2 (P^2 + Q^2) / u, is bounded as a whole: its linear and its quadratic
     part belong to the same flow. As a function of P, or of Q, it is a parabola, largest at an end of the interval and
     smallest at its vertex or the end next to it.
     """
     for i in range(i0, i1):
-        j = i - i0 + 1
-        k = parent[i] - i0 + 1 if i > i0 else 0
-        p_lo = s[_P_LO * rows + j, :w]
-        p_hi = s[_P_HI * rows + j, :w]
-        q_lo = s[_Q_LO * rows + j, :w]
-        q_hi = s[_Q_HI * rows + j, :w]
-        above_lo = s[_L_LO * rows + k, :w]
-        above_hi = s[_L_HI * rows + k, :w]
-        lo = s[_L_LO * rows + j, :w]
-        hi = s[_L_HI * rows + j, :w]
-        u_lo = s[_U_LO * rows + j, :w]
-        u_hi = s[_U_HI * rows + j, :w]
+        row = s[i - i0 + 1]
+        above = s[parent[i] - i0 + 1 if i > i0 else 0]
+        p_lo = lanes(row, _P_LO, w)
+        p_hi = lanes(row, _P_HI, w)
+        q_lo = lanes(row, _Q_LO, w)
+        q_hi = lanes(row, _Q_HI, w)
+        u_lo = lanes(row, _U_LO, w)
+        u_hi = lanes(row, _U_HI, w)
+        new_lo = lanes(row, _NEW_LO, w)
+        new_hi = lanes(row, _NEW_HI, w)
+        above_lo = lanes(above, _NEW_LO, w)
+        above_hi = lanes(above, _NEW_HI, w)
         r2 = 2.0 * r[i]
         x2 = 2.0 * x[i]
         zz = r[i] * r[i] + x[i] * x[i]
@@ -127,98 +121,99 @@ def bounds_down(parent, r, x, i0, i1, rows, w, s, inside):
             steep = zz / u_lo[t]
             most = max((r2 + steep * p_lo[t]) * p_lo[t], (r2 + steep * p_hi[t]) * p_hi[t])
             most += max((x2 + steep * q_lo[t]) * q_lo[t], (x2 + steep * q_hi[t]) * q_hi[t])
-            lo[t] = above_lo[t] - most
-        for t in range(w):
+            low = above_lo[t] - most
             flat = zz / u_hi[t]
             p = min(max(vertex_p * u_hi[t], p_lo[t]), p_hi[t])
             q = min(max(vertex_q * u_hi[t], q_lo[t]), q_hi[t])
-            hi[t] = above_hi[t] - ((r2 + flat * p) * p + (x2 + flat * q) * q)
-        for t in range(w):
-            kept = lo[t] * (1.0 - _ROUNDING) >= u_lo[t] and hi[t] * (1.0 + _ROUNDING) <= u_hi[t]
+            high = above_hi[t] - ((r2 + flat * p) * p + (x2 + flat * q) * q)
+            new_lo[t] = low
+            new_hi[t] = high
+            kept = low * (1.0 - _ROUNDING) >= u_lo[t] and high * (1.0 + _ROUNDING) <= u_hi[t]
             inside[t] = inside[t] if kept else 0.0
+            change[t] = max(change[t], max(abs(low - u_lo[t]), abs(high - u_hi[t])))
 
 
 @inner
-def certify(parent, r, x, g, b, i0, i1, rows, spread, u_lo, u_hi, max_rounds, w, s, live, inside):
-    """Search a box of voltages that the map keeps inside itself, lane by lane; leaves the last box and P, Q, l from it.
+def certify(parent, r, x, g, b, i0, i1, spread, u_lo, u_hi, max_rounds, w, s, live, inside, change):
+    """Search a box of voltages that the map keeps inside itself, lane by lane.
 
-    `inside` ends as 1 in lanes that are certified. The base flows stand in the scratch rows already.
+    `inside` ends as 1 in lanes that are certified: U holds the box, NEW what it is mapped to, P and Q the flows from it.
+    A certified lane keeps its box, so that further rounds for other lanes give the same once more. The base flows
+    stand in the work rows already.
     """
     for j in range(i1 - i0 + 1):
-        low = s[_U_LO * rows + j, :w]
-        high = s[_U_HI * rows + j, :w]
+        low = lanes(s[j], _U_LO, w)
+        high = lanes(s[j], _U_HI, w)
         for t in range(w):
             low[t] = u_lo
             high[t] = u_hi
+    top_lo = lanes(s[0], _NEW_LO, w)
+    top_hi = lanes(s[0], _NEW_HI, w)
     for t in range(w):
         live[t] = 1.0
+        top_lo[t] = u_lo
+        top_hi[t] = u_hi
     n_live = np.int64(w)
-    # the map contracts quickly near the solution: after two rounds a quarter of the last change is room enough, and
-    # lanes under stress get more in each further round
-    widen = 0.0
+    # the flat profile's error is that of the losses, a small part of the drop that the first round finds: 2 % of the
+    # largest drop is room enough in ordinary networks, all over the tree because a node without a drop has losses on
+    # its path too. Lanes under stress get a part of the last change, more in each further round
+    widen = 0.02
     for n_round in range(max_rounds):
-        bounds_up(parent, r, x, g, b, i0, i1, rows, spread, w, s)
-        top_lo = s[_L_LO * rows, :w]
-        top_hi = s[_L_HI * rows, :w]
+        bounds_up(parent, r, x, g, b, i0, i1, spread, w, s)
+        # nothing was widened before the first round: a grid without load would pass with no margin for rounding
+        start = 1.0 if n_round > 0 else 0.0
         for t in range(w):
-            inside[t] = 1.0
-            top_lo[t] = u_lo
-            top_hi[t] = u_hi
-        bounds_down(parent, r, x, i0, i1, rows, w, s, inside)
-        if n_round == 0:
-            for t in range(w):
-                inside[t] = 0.0  # nothing was widened yet: a grid without load would pass with no margin for rounding
+            inside[t] = start
+            change[t] = 0.0
+        bounds_down(parent, r, x, i0, i1, w, s, inside, change)
+        for t in range(w):
+            change[t] = widen * change[t] + 10.0 * _ROUNDING * u_hi
         for j in range(1, i1 - i0 + 1):
-            low = s[_U_LO * rows + j, :w]
-            high = s[_U_HI * rows + j, :w]
-            new_low = s[_L_LO * rows + j, :w]
-            new_high = s[_L_HI * rows + j, :w]
+            row = s[j]
+            low = lanes(row, _U_LO, w)
+            high = lanes(row, _U_HI, w)
+            new_low = lanes(row, _NEW_LO, w)
+            new_high = lanes(row, _NEW_HI, w)
             for t in range(w):
-                a = new_low[t]
-                c = new_high[t]
-                wide_a = a - widen * abs(a - low[t]) - 10.0 * _ROUNDING * u_lo
-                wide_c = c + widen * abs(c - high[t]) + 10.0 * _ROUNDING * u_hi
-                wide_a = max(wide_a, 1e-3 * u_lo)
-                next_low = a if inside[t] > 0.0 else wide_a
-                next_high = c if inside[t] > 0.0 else wide_c
-                low[t] = next_low if live[t] > 0.0 else low[t]
-                high[t] = next_high if live[t] > 0.0 else high[t]
+                wide_a = max(new_low[t] - change[t], 1e-3 * u_lo)
+                wide_c = new_high[t] + change[t]
+                moves = live[t] > 0.0 and not inside[t] > 0.0
+                low[t] = wide_a if moves else low[t]
+                high[t] = wide_c if moves else high[t]
         for t in range(w):
             if live[t] > 0.0 and inside[t] > 0.0:
                 live[t] = 0.0
                 n_live -= 1
         if n_live == 0:
             break
-        widen = 0.25 if n_round == 0 else min(2.0 * widen, 4.0) if n_round > 1 else widen
+        widen = 0.25 if n_round == 0 else min(2.0 * widen, 4.0)
     for t in range(w):
         inside[t] = 1.0 - live[t]
-    # once more from the box that was certified: it maps into itself, so what follows from it holds
-    bounds_up(parent, r, x, g, b, i0, i1, rows, spread, w, s)
 
 
 @inner
-def gather(order, parent, p_in, q_in, i0, i1, t0, rows, w, s):
+def gather(order, parent, p_in, q_in, i0, i1, t0, w, s):
     """Sum the loads over subtrees into the base rows; row 0 gets the sum at the root."""
+    top = s[0]
     for t in range(w):
-        s[_P * rows, t] = 0.0
-        s[_Q * rows, t] = 0.0
+        lanes(top, _P, w)[t] = 0.0
+        lanes(top, _Q, w)[t] = 0.0
     for i in range(i0, i1):
-        j = i - i0 + 1
+        row = s[i - i0 + 1]
         source_p = p_in[order[i], t0 : t0 + w]
         source_q = q_in[order[i], t0 : t0 + w]
-        p = s[_P * rows + j, :w]
-        q = s[_Q * rows + j, :w]
+        p = lanes(row, _P, w)
+        q = lanes(row, _Q, w)
         for t in range(w):
             p[t] = source_p[t]
-        for t in range(w):
             q[t] = source_q[t]
     for i in range(i1 - 1, i0 - 1, -1):
-        j = i - i0 + 1
-        k = parent[i] - i0 + 1 if i > i0 else 0
-        p = s[_P * rows + j, :w]
-        q = s[_Q * rows + j, :w]
-        up = s[_P * rows + k, :w]
-        uq = s[_Q * rows + k, :w]
+        row = s[i - i0 + 1]
+        above = s[parent[i] - i0 + 1 if i > i0 else 0]
+        p = lanes(row, _P, w)
+        q = lanes(row, _Q, w)
+        up = lanes(above, _P, w)
+        uq = lanes(above, _Q, w)
         for t in range(w):
             up[t] += p[t]
             uq[t] += q[t]
@@ -312,42 +307,44 @@ def sweep(
     """
     n_steps = p_in.shape[1]
     n_blocks = (n_steps + width - 1) // width
-    rows = (scratch.shape[0] - 8) // 10
-    spare = 10 * rows
+    # rows below those of the nodes
+    spare = scratch.shape[0] - 2
     for job in range(job0, job1):
         pack = job // n_blocks
         t0 = (job % n_blocks) * width
         t1 = min(n_steps, t0 + width)
         w = t1 - t0
         s = scratch
-        live = s[spare, :w]
-        certain = s[spare + 1, :w]
-        square = s[spare + 2, :w]
-        other = s[spare + 3, :w]
-        e = s[spare + 4 : spare + 8, :w]
+        live = lanes(s[spare], 0, w)
+        certain = lanes(s[spare], 1, w)
+        square = lanes(s[spare], 2, w)
+        other = lanes(s[spare], 3, w)
+        e = s[spare + 1, : 4 * LANES].reshape(4, LANES)
         for h in range(packs[pack], packs[pack + 1]):
             i0 = np.int64(heads[h])
             i1 = np.int64(last[i0])
-            gather(order, parent, p_in, q_in, i0, i1, t0, rows, w, s)
+            gather(order, parent, p_in, q_in, i0, i1, t0, w, s)
             certify(
-                parent, r, x, g, b, i0, i1, rows, False, u_root_lo[i0], u_root_hi[i0], max_rounds, w, s, live, certain
+                parent, r, x, g, b, i0, i1, False, u_root_lo[i0], u_root_hi[i0], max_rounds, w, s, live, certain, other
             )
             # a load that is not finite leaves a sum at the root that is not finite
             for t in range(w):
-                certain[t] = certain[t] if np.isfinite(s[_P * rows, t] + s[_Q * rows, t]) else 0.0
+                certain[t] = certain[t] if np.isfinite(s[0, _P * LANES + t] + s[0, _Q * LANES + t]) else 0.0
                 status_out[h, t0 + t] = 0 if certain[t] > 0.0 else 1
             for i in range(i0, i1):
                 j = i - i0 + 1
                 k = parent[i] - i0 + 1 if i > i0 else 0
                 c = branch[i]
-                u_lo = s[_U_LO * rows + j, :w]
-                u_hi = s[_U_HI * rows + j, :w]
-                above_lo = s[_U_LO * rows + k, :w]
-                above_hi = s[_U_HI * rows + k, :w]
-                p_lo = s[_P_LO * rows + j, :w]
-                p_hi = s[_P_HI * rows + j, :w]
-                q_lo = s[_Q_LO * rows + j, :w]
-                q_hi = s[_Q_HI * rows + j, :w]
+                row = s[j]
+                above = s[k]
+                u_lo = lanes(row, _NEW_LO, w)
+                u_hi = lanes(row, _NEW_HI, w)
+                above_lo = lanes(above, _NEW_LO, w)
+                above_hi = lanes(above, _NEW_HI, w)
+                p_lo = lanes(row, _P_LO, w)
+                p_hi = lanes(row, _P_HI, w)
+                q_lo = lanes(row, _Q_LO, w)
+                q_hi = lanes(row, _Q_HI, w)
                 if want[2]:
                     v_lo = v_lo_out[order[i], t0:t1]
                     v_hi = v_hi_out[order[i], t0:t1]
@@ -363,18 +360,18 @@ def sweep(
                 flow_at_child(g_child[i], b_child[i], p_lo, p_hi, q_lo, q_hi, u_lo, u_hi, w, e)
                 if not forward[i]:
                     if want[0]:
-                        put_interval(e[0], e[1], -1.0, p_lo_out[c, t0:t1], p_hi_out[c, t0:t1], certain)
+                        put_interval(e[0, :w], e[1, :w], -1.0, p_lo_out[c, t0:t1], p_hi_out[c, t0:t1], certain)
                     if want[1]:
-                        put_interval(e[2], e[3], -1.0, q_lo_out[c, t0:t1], q_hi_out[c, t0:t1], certain)
+                        put_interval(e[2, :w], e[3, :w], -1.0, q_lo_out[c, t0:t1], q_hi_out[c, t0:t1], certain)
                 largest_square(e, u_lo, tau[i], w, square)
                 flow_at_parent(
                     r[i], x[i], g_parent[i], b_parent[i], p_lo, p_hi, q_lo, q_hi, u_lo, u_hi, above_lo, above_hi, w, e
                 )
                 if forward[i]:
                     if want[0]:
-                        put_interval(e[0], e[1], 1.0, p_lo_out[c, t0:t1], p_hi_out[c, t0:t1], certain)
+                        put_interval(e[0, :w], e[1, :w], 1.0, p_lo_out[c, t0:t1], p_hi_out[c, t0:t1], certain)
                     if want[1]:
-                        put_interval(e[2], e[3], 1.0, q_lo_out[c, t0:t1], q_hi_out[c, t0:t1], certain)
+                        put_interval(e[2, :w], e[3, :w], 1.0, q_lo_out[c, t0:t1], q_hi_out[c, t0:t1], certain)
                 largest_square(e, above_lo, tau[parent[i]], w, other)
                 for t in range(w):
                     square[t] = max(square[t], other[t])

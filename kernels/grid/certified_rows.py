@@ -11,6 +11,8 @@ import numpy as np
 
 from flexcore.kernels._jit import F64, F64_2D, F64_2D_OUT, I32, I64, U8_2D_OUT, f64, i64, inner, kernel
 from flexcore.kernels.grid.certified import (
+    _NEW_HI,
+    _NEW_LO,
     _P,
     _P_HI,
     _P_LO,
@@ -20,27 +22,26 @@ from flexcore.kernels.grid.certified import (
     _Q_LO,
     _Q_TOP,
     _ROUNDING,
-    _U_HI,
-    _U_LO,
     certify,
     flow_at_child,
     flow_at_parent,
     gather,
 )
 from flexcore.kernels.grid.headroom import allowed_interval
+from flexcore.kernels.grid.lanes import LANES, lanes
 
 
 @inner
-def spread_flows(i0, i1, t0, rows, w, s, more_fixed, less_fixed, more_cap, less_cap, slope_lo, slope_hi):
+def spread_flows(i0, i1, t0, w, s, more_fixed, less_fixed, more_cap, less_cap, slope_lo, slope_hi):
     """Spread the base flows of each branch on its own: active power both ways, reactive power by the slopes."""
     with_p = max(slope_hi, 0.0)
     against_p = max(-slope_lo, 0.0)
     for i in range(i0, i1):
-        j = i - i0 + 1
-        p = s[_P * rows + j, :w]
-        q = s[_Q * rows + j, :w]
-        p_top = s[_P_TOP * rows + j, :w]
-        q_top = s[_Q_TOP * rows + j, :w]
+        row = s[i - i0 + 1]
+        p = lanes(row, _P, w)
+        q = lanes(row, _Q, w)
+        p_top = lanes(row, _P_TOP, w)
+        q_top = lanes(row, _Q_TOP, w)
         for t in range(w):
             more = more_fixed[i, t0 + t] + more_cap[i, t0 + t]
             less = less_fixed[i, t0 + t] + less_cap[i, t0 + t]
@@ -56,26 +57,34 @@ def narrow_by_box(e, u_lo, per_tau, s_import, s_export, more, less, slope_lo, sl
 
     The discs are convex, so the corners of the box are enough; what the caps themselves add is taken out of it first.
     """
+    p_lo = e[0]
+    p_hi = e[1]
+    q_lo = e[2]
+    q_hi = e[3]
+    shrink = per_tau * (1.0 - 20.0 * _ROUNDING)
+    if slope_lo == 0.0 and slope_hi == 0.0:
+        # reactive power stays: the disc cuts a line at its distance, whichever of its two radii counts
+        square_import = s_import * s_import * shrink
+        square_export = s_export * s_export * shrink
+        for t in range(w):
+            q_most = max(-q_lo[t], q_hi[t])
+            square = q_most * q_most
+            half_import = math.sqrt(max(square_import * u_lo[t] - square, 0.0))
+            half_export = math.sqrt(max(square_export * u_lo[t] - square, 0.0))
+            lower[t] = max(lower[t], p_hi[t] - more[t] - half_import)
+            upper[t] = min(upper[t], p_lo[t] + less[t] + half_export)
+        return
     with_p = max(slope_hi, 0.0)
     against_p = max(-slope_lo, 0.0)
     for t in range(w):
-        p_lo = e[0, t] + less[t]
-        p_hi = e[1, t] - more[t]
         # both directions at once with different slopes: net power moves along one slope, the rest stays
         cross = (slope_hi - slope_lo) * min(more[t], less[t])
-        q_lo = e[2, t] + against_p * more[t] + with_p * less[t] - cross
-        q_hi = e[3, t] - with_p * more[t] - against_p * less[t] + cross
-        v = math.sqrt(u_lo[t] * per_tau) * (1.0 - 10.0 * _ROUNDING)
-        if slope_lo == 0.0 and slope_hi == 0.0:
-            q_most = max(-q_lo, q_hi)
-            lo, _ = allowed_interval(p_hi, q_most, 0.0, s_import * v, s_export * v)
-            _, hi = allowed_interval(p_lo, q_most, 0.0, s_import * v, s_export * v)
-            lower[t] = max(lower[t], lo)
-            upper[t] = min(upper[t], hi)
-            continue
+        least_q = q_lo[t] + against_p * more[t] + with_p * less[t] - cross
+        most_q = q_hi[t] - with_p * more[t] - against_p * less[t] + cross
+        v = math.sqrt(u_lo[t] * shrink)
         for corner in range(8):
-            p = p_lo if corner & 1 else p_hi
-            q = q_lo if corner & 2 else q_hi
+            p = p_lo[t] + less[t] if corner & 1 else p_hi[t] - more[t]
+            q = least_q if corner & 2 else most_q
             slope = slope_lo if corner & 4 else slope_hi
             lo, hi = allowed_interval(p, q, slope, s_import * v, s_export * v)
             lower[t] = max(lower[t], lo)
@@ -99,47 +108,50 @@ def certified_rows(
     """
     n_steps = p_in.shape[1]
     n_blocks = (n_steps + width - 1) // width
-    rows = (scratch.shape[0] - 8) // 12
-    spare = 12 * rows
+    # rows below those of the nodes
+    spare = scratch.shape[0] - 2
     for job in range(job0, job1):
         pack = job // n_blocks
         t0 = (job % n_blocks) * width
         t1 = min(n_steps, t0 + width)
         w = t1 - t0
         s = scratch
-        live = s[spare, :w]
-        certain = s[spare + 1, :w]
-        e = s[spare + 2 : spare + 6, :w]
+        live = lanes(s[spare], 0, w)
+        certain = lanes(s[spare], 1, w)
+        change = lanes(s[spare], 2, w)
+        e = s[spare + 1, : 4 * LANES].reshape(4, LANES)
         for h in range(packs[pack], packs[pack + 1]):
             i0 = np.int64(heads[h])
             i1 = np.int64(last[i0])
-            gather(order, parent, p_in, q_in, i0, i1, t0, rows, w, s)
-            spread_flows(i0, i1, t0, rows, w, s, more_fixed, less_fixed, more_cap, less_cap, slope_lo, slope_hi)
+            gather(order, parent, p_in, q_in, i0, i1, t0, w, s)
+            spread_flows(i0, i1, t0, w, s, more_fixed, less_fixed, more_cap, less_cap, slope_lo, slope_hi)
             certify(
-                parent, r, x, g, b, i0, i1, rows, True, u_root_lo[i0], u_root_hi[i0], max_rounds, w, s, live, certain
+                parent, r, x, g, b, i0, i1, True, u_root_lo[i0], u_root_hi[i0], max_rounds, w, s, live, certain, change
             )
             for t in range(w):
-                certain[t] = certain[t] if np.isfinite(s[_P * rows, t] + s[_Q * rows, t]) else 0.0
+                certain[t] = certain[t] if np.isfinite(s[0, _P * LANES + t] + s[0, _Q * LANES + t]) else 0.0
                 status_out[h, t0 + t] = 0 if certain[t] > 0.0 else 1
             # sums of m times the caps along the path: kept where the base flows stood, which are not needed again
             for t in range(w):
-                s[_P * rows, t] = 0.0
-                s[_P_TOP * rows, t] = 0.0
+                s[0, _P * LANES + t] = 0.0
+                s[0, _P_TOP * LANES + t] = 0.0
             for i in range(i0, i1):
                 j = i - i0 + 1
                 k = parent[i] - i0 + 1 if i > i0 else 0
-                u_lo = s[_U_LO * rows + j, :w]
-                u_hi = s[_U_HI * rows + j, :w]
-                above_lo = s[_U_LO * rows + k, :w]
-                above_hi = s[_U_HI * rows + k, :w]
-                p_lo = s[_P_LO * rows + j, :w]
-                p_hi = s[_P_HI * rows + j, :w]
-                q_lo = s[_Q_LO * rows + j, :w]
-                q_hi = s[_Q_HI * rows + j, :w]
-                fall = s[_P * rows + j, :w]
-                rise = s[_P_TOP * rows + j, :w]
-                fall_above = s[_P * rows + k, :w]
-                rise_above = s[_P_TOP * rows + k, :w]
+                row = s[j]
+                above = s[k]
+                u_lo = lanes(row, _NEW_LO, w)
+                u_hi = lanes(row, _NEW_HI, w)
+                above_lo = lanes(above, _NEW_LO, w)
+                above_hi = lanes(above, _NEW_HI, w)
+                p_lo = lanes(row, _P_LO, w)
+                p_hi = lanes(row, _P_HI, w)
+                q_lo = lanes(row, _Q_LO, w)
+                q_hi = lanes(row, _Q_HI, w)
+                fall = lanes(row, _P, w)
+                rise = lanes(row, _P_TOP, w)
+                fall_above = lanes(above, _P, w)
+                rise_above = lanes(above, _P_TOP, w)
                 more = more_cap[i, t0:t1]
                 less = less_cap[i, t0:t1]
                 for t in range(w):

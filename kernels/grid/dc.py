@@ -3,6 +3,10 @@
 import numpy as np
 
 from flexcore.kernels._jit import F64, F64_2D, F64_2D_OUT, I32, I64, U8, U8_2D_OUT, i64, kernel
+from flexcore.kernels.grid.lanes import lanes
+
+# quantities of a node's work row
+_P, _ANGLE = range(2)
 
 
 @kernel(
@@ -20,7 +24,6 @@ def sweep(
     """
     n_steps = p_in.shape[1]
     n_blocks = (n_steps + width - 1) // width
-    rows = scratch.shape[0] // 2
     for job in range(job0, job1):
         pack = job // n_blocks
         t0 = (job % n_blocks) * width
@@ -30,21 +33,21 @@ def sweep(
         for h in range(packs[pack], packs[pack + 1]):
             i0 = np.int64(heads[h])
             i1 = np.int64(last[i0])
-            top = s[0, :w]
-            top_angle = s[rows, :w]
+            top = lanes(s[0], _P, w)
+            top_angle = lanes(s[0], _ANGLE, w)
             for t in range(w):
                 top[t] = 0.0
             for t in range(w):
                 top_angle[t] = angle_root_deg[i0]
             for i in range(i0, i1):
                 source = p_in[order[i], t0:t1]
-                p = s[i - i0 + 1, :w]
+                p = lanes(s[i - i0 + 1], _P, w)
                 shunt = g_dc[i]
                 for t in range(w):
                     p[t] = source[t] + shunt
             for i in range(i1 - 1, i0 - 1, -1):
-                p = s[i - i0 + 1, :w]
-                above = s[parent[i] - i0 + 1 if i > i0 else 0, :w]
+                p = lanes(s[i - i0 + 1], _P, w)
+                above = lanes(s[parent[i] - i0 + 1 if i > i0 else 0], _P, w)
                 for t in range(w):
                     above[t] += p[t]
             # a sum that overflows somewhere reaches the top: the whole subtree is without a result in that step
@@ -56,9 +59,9 @@ def sweep(
                     for i in range(i0, i1):
                         s[i - i0 + 1, t] = np.nan
             for i in range(i0, i1):
-                j = i - i0 + 1
+                row = s[i - i0 + 1]
                 e = branch[i]
-                p = s[j, :w]
+                p = lanes(row, _P, w)
                 sign = 1.0 if forward[i] else -1.0
                 if want[0]:
                     p_from = p_from_out[e, t0:t1]
@@ -75,8 +78,8 @@ def sweep(
                     for t in range(w):
                         loading[t] = p[t] * ahead if p[t] >= 0.0 else -p[t] * back
                 if want[3]:
-                    angle = s[rows + j, :w]
-                    before = s[rows + (parent[i] - i0 + 1 if i > i0 else 0), :w]
+                    angle = lanes(row, _ANGLE, w)
+                    before = lanes(s[parent[i] - i0 + 1 if i > i0 else 0], _ANGLE, w)
                     out = angle_out[order[i], t0:t1]
                     turn = shift_deg[i]
                     per_kw = x_ratio[i] * (180.0 / np.pi)

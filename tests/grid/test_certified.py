@@ -74,16 +74,19 @@ def test_the_box_passes_the_reference_certificate(seed):
     for key, (lo, hi) in mapped.items():
         assert mine[key][0] <= lo
         assert hi <= mine[key][1]
-        # both come from a box that was widened a little, and shrank again under the map
-        assert mine[key][1] - mine[key][0] <= 1.5 * (box[key][1] - box[key][0]) + 1e-7
+        # the box was widened by a part of the drop before it was mapped
+        assert mine[key][1] - mine[key][0] <= 4.0 * (box[key][1] - box[key][0]) + 2e-3
     forward = np.isin(grid.branch_ids, grid.branch_ids[grid.forest.branch[grid.forest.forward]])
     for name, part in (("p_{}_kw", 0), ("q_{}_kvar", 1)):
         low, high = (getattr(bounds, "branch_" + name.format(end))[:, 0] for end in ("lo", "hi"))
         into = np.array([ends[key][0][part] for key in grid.branch_ids.tolist()]).reshape(-1, 2)
         out_of = np.array([ends[key][1][part] for key in grid.branch_ids.tolist()]).reshape(-1, 2)
-        rounding = 2e-8 * np.abs(p).sum()  # the published voltages are a little wider than those behind the flows
-        np.testing.assert_allclose(low, np.where(forward, into[:, 0], -out_of[:, 1]), rtol=0, atol=rounding)
-        np.testing.assert_allclose(high, np.where(forward, into[:, 1], -out_of[:, 0]), rtol=0, atol=rounding)
+        # flows come from the box before it was mapped, so they hold those that follow from the published voltages
+        least, most = np.where(forward, into[:, 0], -out_of[:, 1]), np.where(forward, into[:, 1], -out_of[:, 0])
+        size = np.abs(p).sum()
+        assert (low <= least + 1e-9 * size).all()
+        assert (most <= high + 1e-9 * size).all()
+        assert (high - low).max() <= 4.0 * (most - least).max() + 2e-3 * size
 
 
 def test_nothing_but_a_line_gives_the_solution_itself():

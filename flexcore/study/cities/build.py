@@ -37,6 +37,7 @@ def simbench(
     participation: Participation | None = None,
     default_day: str = DEFAULT_DAY,
     min_pods: int = 5,
+    n_threads: int = 1,
 ) -> City:
     """Return a city on a SimBench network: every SimBench load is one POD.
 
@@ -58,6 +59,8 @@ def simbench(
         Local date for which the growth is calibrated.
     min_pods : int
         No dtl_perimeter has fewer PODs that could move (privacy).
+    n_threads : int
+        For the power flows of the calibration; the result does not depend on it.
 
     Raises
     ------
@@ -81,7 +84,7 @@ def simbench(
     source = load_source(code)
     grid = source.grid
     place, lv_feeder = places(grid, source.x, source.y)
-    customers = lay_customers(source, place, lv_feeder, growth, day, seed)
+    customers = lay_customers(source, place, lv_feeder, growth, day, seed, n_threads)
     pods, bsps, aggregates, products, tests = market(customers, place, participation, seed)
     movable = np.bincount(pods.node[pods.global_aggregate >= 0], minlength=grid.n_nodes)
     perimeter, names = first_perimeters(place, movable, min_pods)
@@ -114,7 +117,7 @@ def simbench(
         global_lines=offer_lines(pods, aggregates, perimeter, operator=GLOBAL, seed=seed),
         snapshots_p_kw=snapshots[0],
         snapshots_q_kvar=snapshots[1],
-        growth_report=_report(grid, place, pods, customers, growth, days, day),
+        growth_report=_report(grid, place, pods, customers, growth, days, day, n_threads),
         attribution=ATTRIBUTION,
         days=days,
     )
@@ -150,10 +153,13 @@ def _report(
     growth: Growth,
     days: SyntheticDays,
     day: MarketDay,
+    n_threads: int,
 ) -> GrowthReport:
     """Count what the growth does on the day, by AC power flow on what really happens without awards."""
     realised = days.realised(day)
-    flow = power_flow(grid, realised.p_kw, realised.q_kvar, method="ac", outputs=("loading", "v_pu"))
+    flow = power_flow(
+        grid, realised.p_kw, realised.q_kvar, method="ac", outputs=("loading", "v_pu"), n_threads=n_threads
+    )
     assert flow.loading is not None
     assert flow.v_pu is not None
     hot = np.asarray((flow.loading > 1.0).any(axis=1))

@@ -43,6 +43,7 @@ def calibrate(
     overloaded_share: float,
     largest_loading: float,
     low_nodes: int,
+    n_threads: int,
 ) -> Calibrated:
     """Choose among candidate devices so that the network has work for the DSO on a day.
 
@@ -122,7 +123,7 @@ def calibrate(
     def measure(strength: float, chargers: int) -> tuple[int, int]:
         """Overloaded transformers and nodes below their voltage band, by AC power flow."""
         p_kw = node_power(np.minimum(strength, allowed), chargers)
-        flow = power_flow(grid, p_kw, q_kvar, method="ac", outputs=("loading", "v_pu"))
+        flow = power_flow(grid, p_kw, q_kvar, method="ac", outputs=("loading", "v_pu"), n_threads=n_threads)
         assert flow.loading is not None
         assert flow.v_pu is not None
         hot = int((flow.loading[place.substation_branch] > 1.0).any(axis=1).sum())

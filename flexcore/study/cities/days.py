@@ -54,15 +54,15 @@ class SyntheticDays:
     need_scale_w: float
     price_cap_ueur_per_mwh: int
     seed: int
-    _kept: dict[tuple[str, MarketDay], tuple[Realised, Available]] = field(default_factory=dict, repr=False)
+    _kept: dict[tuple[str, MarketDay], tuple[Realised, Available, Floats]] = field(default_factory=dict, repr=False)
 
     def realised(self, day: MarketDay) -> Realised:
         """Return the day as it happens without flexibility awards."""
-        return self._both(day)[0]
+        return self._day(day)[0]
 
     def available(self, day: MarketDay) -> Available:
         """Return the power that each POD can move in each step of the day."""
-        return self._both(day)[1]
+        return self._day(day)[1]
 
     def offerable(self, day: MarketDay) -> Available:
         """Return what is available with a seeded error of `OFFER_SIGMA`, the same for both directions of a POD.
@@ -105,14 +105,11 @@ class SyntheticDays:
         day.firm(session)  # refuses sessions that do not exist
         truth = self.realised(day)
         scale = SESSION_SCALE[session - 1]
-        number, columns = day.date.toordinal(), clock_columns(day)
         shared = self._area_error(day)[np.maximum(self.area_of_node, 0)]
-        nodes = self.source.grid.node_ids if self.source.grid.node_ids.dtype.kind in "iu" else np.arange(self.n_nodes)
-        own = draws.hourly_walk(self.seed, "node error", QUARTERS, 0.9, nodes, np.full(self.n_nodes, number))
         sigma = scale * _own_sigma(np.abs(truth.p_kw).mean(axis=1))
         factor = 1.0 + scale * AREA_SIGMA * shared
         return Forecast(
-            p_kw=truth.p_kw * factor + sigma[:, None] * own[:, columns],
+            p_kw=truth.p_kw * factor + sigma[:, None] * self._day(day)[2],
             q_kvar=truth.q_kvar * factor,
             node_sigma_kw=np.repeat(sigma[:, None], day.n_steps, axis=1),
             area_sigma=scale * AREA_SIGMA,
@@ -172,7 +169,13 @@ class SyntheticDays:
     def _simulate(self, date: dt.date, devices: Devices) -> Series:
         return simulate(devices, np.asarray(self.source.profiles[source_day(date)]), date, self.seed)
 
-    def _both(self, day: MarketDay) -> tuple[Realised, Available]:
+    def _node_error(self, day: MarketDay) -> Floats:
+        """Error of each node's own, of standard deviation 1, shape (n_nodes, n_steps)."""
+        nodes = self.source.grid.node_ids if self.source.grid.node_ids.dtype.kind in "iu" else np.arange(self.n_nodes)
+        key = np.full(self.n_nodes, day.date.toordinal())
+        return draws.hourly_walk(self.seed, "node error", QUARTERS, 0.9, nodes, key)[:, clock_columns(day)]
+
+    def _day(self, day: MarketDay) -> tuple[Realised, Available, Floats]:
         key = ("day", day)
         if key not in self._kept:
             while len(self._kept) >= _KEPT_DAYS:
@@ -180,7 +183,7 @@ class SyntheticDays:
             self._kept[key] = self._compute(day)
         return self._kept[key]
 
-    def _compute(self, day: MarketDay) -> tuple[Realised, Available]:
+    def _compute(self, day: MarketDay) -> tuple[Realised, Available, Floats]:
         columns = clock_columns(day)
         series = self._simulate(day.date, self.devices)
         load = _total(series, self.devices)[:, columns]
@@ -197,7 +200,7 @@ class SyntheticDays:
                 add_devices(movable, getattr(self.devices, name).pod, fleets[name])
             movable[~self.mandated] = 0
             sides.append(np.ascontiguousarray(movable[:, columns]))
-        return realised, Available(*sides)
+        return realised, Available(*sides), self._node_error(day)
 
 
 def _own_sigma(mean_kw: Floats) -> Floats:

@@ -91,7 +91,7 @@ class Customers:
 
 
 def lay_customers(
-    source: Source, place: Places, lv_feeder: Int32s, growth: Growth, day: MarketDay, seed: int
+    source: Source, place: Places, lv_feeder: Int32s, growth: Growth, day: MarketDay, seed: int, n_threads: int = 1
 ) -> Customers:
     """Return the PODs of a network and their devices: one POD per load, and one per plant that stands at no load."""
     has_load = np.zeros(source.grid.n_nodes, np.bool_)
@@ -135,6 +135,7 @@ def lay_customers(
     found = calibrate(
         source, place, node, candidates, need, streets, street_need, day, seed,
         overloaded_share=growth.overloaded_share, largest_loading=growth.largest_loading, low_nodes=growth.low_nodes,
+        n_threads=n_threads,
     )  # fmt: skip
     return Customers(
         node, business & ~medium, medium & ~producer, producer, found.devices, found.strength, found.street_chargers

@@ -8,7 +8,7 @@ import flexcore
 from flexcore.errors import Findings, MissingExtraError, ValidationError
 from flexcore.market_day import MarketDay
 from flexcore.study.day_run import DAY_TABLES, DayRun
-from flexcore.study.report.columns import valid_lights
+from flexcore.study.report.columns import capability_note, valid_lights
 from flexcore.study.report.delivery import day_section, delivery_section, money_section
 from flexcore.study.report.map import map_section
 from flexcore.study.report.market import lights_section, timeline_section
@@ -107,7 +107,7 @@ def write_report(run: DayRun, path: str | Path) -> Path:
     head = (
         f'<h1>{esc(run.city)}</h1><div class="sub"><span>{esc(date)}</span><span>scheme {esc(run.scheme)}</span>'
         f"<span>seed {run.seed}</span><span>flexcore {esc(flexcore.__version__)}</span>"
-        f'<span class="flag">capabilities: linear, not certified</span></div>'
+        f'<span class="flag">{esc(capability_note(run.tables))}</span></div>'
     )
     foot = f"{esc(attribution(run))} Made by flexcore {esc(flexcore.__version__)}."
     target = Path(path)

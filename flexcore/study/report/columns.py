@@ -282,6 +282,11 @@ _UNITS = {"kw": "kW", "pu": "pu"}
 _WORDS = {"pv": "PV", "ev": "EV", "v": "voltage"}
 
 
+def capability_note(tables: "dict[str, pa.Table]") -> str:
+    """Say how far the published capabilities are proved; shown wherever they are."""
+    return f"Capabilities: {facts(tables['facts']).get('capabilities', 'not said')}."
+
+
 def fact_groups(table: "pa.Table") -> dict[str, dict[str, str]]:
     """Return the facts by the part of their name before ': ' ('' without one), ready to read.
 

@@ -14,6 +14,7 @@ from flexcore.study.report.columns import (
     RED,
     YELLOW,
     Lights,
+    capability_note,
     number,
     numbers,
     percent,
@@ -322,7 +323,8 @@ def lights_section(run: DayRun, lights: Lights) -> Section:
         "Heat map of traffic lights by perimeter and hour",
         "Up: less withdrawal or more injection; down: the opposite. For each perimeter, direction and hour the last "
         "publication that names it. "
-        "Hover shows capability, movable power and the binding element. Capabilities: linear, not certified.",
+        "Hover shows capability, movable power and the binding element. "
+        f"{capability_note(run.tables)}",
         variants,
         choice="Show",
     )

@@ -17,6 +17,7 @@ from flexcore.study.report.columns import (
     RED,
     YELLOW,
     Lights,
+    capability_note,
     check_text,
     codes,
     counts,
@@ -56,8 +57,6 @@ from flexcore.units import GLOBAL, LOCAL
 
 _TOP = 20
 _MAX_FINDINGS = 60
-#: How the capabilities of this version were computed; shown wherever they are.
-CAPABILITY_NOTE = "Capabilities: linear power flow, not certified."
 
 
 def headline_section(run: DayRun, lights: Lights) -> Section:
@@ -134,7 +133,7 @@ def headline_section(run: DayRun, lights: Lights) -> Section:
             why,
         ),
     ]
-    lead = f"From registration to settlement on one delivery day. {CAPABILITY_NOTE}"
+    lead = f"From registration to settlement on one delivery day. {capability_note(run.tables)}"
     return Section("headline", "In short", lead, [f'<div class="tiles">{"".join(tiles)}</div>'])
 
 
@@ -382,10 +381,9 @@ def about_section(run: DayRun) -> Section:
     bars = [(name, seconds, f"{seconds:.2f} s", "") for name, seconds in run.seconds.items()]
     parts = [
         "<h3>Method</h3>",
-        f"<p>{CAPABILITY_NOTE} A published capability is safe for any dispatch within it in the linear model of the "
-        "forecast; "
-        "the AC check after each global session shows what that leaves. Prices are pay-as-bid, money and energy are "
-        "exact integers, "
+        f"<p>{capability_note(run.tables)} A certified capability is safe for any dispatch within it, for every flow "
+        "within the band of the forecast; the AC check after each global session shows what is left: needs that nobody "
+        "could serve. Prices are pay-as-bid, money and energy are exact integers, "
         "and the same input gives the same result.</p>",
         "<h3>How to cite</h3>",
         f"<p>flexcore {esc(flexcore.__version__)}, coordination scheme <code>{esc(run.scheme)}</code>, "
