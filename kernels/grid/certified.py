@@ -137,7 +137,7 @@ def bounds_down(parent, r, x, i0, i1, w, s, inside, change):
 def certify(parent, r, x, g, b, i0, i1, spread, u_lo, u_hi, max_rounds, w, s, live, inside, change):
     """Search a box of voltages that the map keeps inside itself, lane by lane.
 
-    `inside` ends as 1 in lanes that are certified: U holds the box, NEW what it is mapped to, P and Q the flows from it.
+    `inside` ends as 1 in lanes that are certified: U holds the box, NEW what it is mapped to, P and Q the flows in it.
     A certified lane keeps its box, so that further rounds for other lanes give the same once more. The base flows
     stand in the work rows already.
     """
