@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from flexcore.kernels._jit import F64, F64_2D, F64_2D_OUT, I32, I64, U8, U8_2D_OUT, f64, i64, inner, kernel
-from flexcore.kernels.grid.lanes import LANES, lanes
+from flexcore.kernels.grid.lanes import LANES, fetch_row, lanes
 
 # quantities of a work row: own load, real and imaginary voltage, real and imaginary current of the branch above
 _P, _Q, _VR, _VI, _JR, _JI = range(6)
@@ -114,6 +114,9 @@ def sweep(
                     vi[t] = 0.0
             for i in range(i0, i1):
                 row = s[i - i0 + 1]
+                soon = order[min(i + 2, i1 - 1)]
+                fetch_row(p_in, soon, t0, w)
+                fetch_row(q_in, soon, t0, w)
                 source_p = p_in[order[i], t0:t1]
                 source_q = q_in[order[i], t0:t1]
                 p = lanes(row, _P, w)

@@ -15,7 +15,7 @@ import math
 import numpy as np
 
 from flexcore.kernels._jit import F64, F64_2D, F64_2D_OUT, I32, I64, U8, U8_2D_OUT, i64, inner, kernel
-from flexcore.kernels.grid.lanes import LANES, lanes
+from flexcore.kernels.grid.lanes import LANES, fetch_row, lanes
 
 # quantities of a node's work row: base flow (and its other end where there is a spread), losses and shunts (later
 # flows), squared voltage, new squared voltage, each of the last as an interval
@@ -200,6 +200,9 @@ def gather(order, parent, p_in, q_in, i0, i1, t0, w, s):
         lanes(top, _Q, w)[t] = 0.0
     for i in range(i0, i1):
         row = s[i - i0 + 1]
+        soon = order[min(i + 2, i1 - 1)]
+        fetch_row(p_in, soon, t0, w)
+        fetch_row(q_in, soon, t0, w)
         source_p = p_in[order[i], t0 : t0 + w]
         source_q = q_in[order[i], t0 : t0 + w]
         p = lanes(row, _P, w)

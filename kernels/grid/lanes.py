@@ -26,5 +26,6 @@ def fetch_row(array, row, start, width):
     Trees lie scattered over the user's arrays, and a row of one block is too short for the processor to see a pattern:
     it would wait for memory at the start of each row.
     """
-    for t in range(start, start + width, 8):
-        fetch_ahead(array, np.int64(row), np.int64(t))
+    first = np.int64(start)
+    for t in range(first, first + np.int64(width), 8):
+        fetch_ahead(array, np.int64(row), t)
