@@ -73,12 +73,14 @@ def certified_rows(
     upper, w_upper = np.full(shape, np.inf), np.full(shape, np.inf)
     fed = np.maximum(forest.branch, 0)
     ahead, back = (limit[fed] if grid.n_branches else np.empty(0) for limit in (grid.s_max_kva, grid.s_max_reverse_kva))
+    p, q = np.ascontiguousarray(p), np.ascontiguousarray(q)
     arrays = (
         forest.order, forest.parent, forest.last, forest.r_scaled, forest.x_scaled, forest.g_scaled, forest.b_scaled,
         forest.g_parent, forest.b_parent, forest.g_child, forest.b_child, forest.tau, *root_band(grid),
         np.where(forest.forward, ahead, back), np.where(forest.forward, back, ahead),
         forest.tau * grid.v_min_pu[forest.order] ** 2, forest.tau * grid.v_max_pu[forest.order] ** 2,
-        m, *slopes, p, q, spread.more_kw, spread.less_kw, spread.more_cap_kw, spread.less_cap_kw, _MAX_ROUNDS,
+        m, *slopes, p, q, *(np.ascontiguousarray(kw) for kw in (spread.more_kw, spread.less_kw)), spread.more_cap_kw,
+        spread.less_cap_kw, _MAX_ROUNDS,
     )  # fmt: skip
     outputs = (lower, upper, w_lower, w_upper, status)
     if jobs.n:

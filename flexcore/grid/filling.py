@@ -1,5 +1,6 @@
 """How caps are found from rows, pass by pass: on linear rows, or on rows that are proved for what they allow."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ __all__ = ["Caps", "Filled", "Problem", "fill_certified", "fill_linear"]
 F8 = npt.NDArray[np.float64]
 
 _ATTEMPTS = 6  # a certificate that is not found is sought again with half the caps, and in the end with none
+_BOUNDS = ("lower_kw", "upper_kw", "w_lower", "w_upper")
 _CLOSE = 0.999  # caps that lose less than this share to the losses of the dispatch are not worth another pass
 
 
@@ -99,6 +101,59 @@ def fill_linear(problem: Problem, forecast: Forecast, plain: ActivationRows, mar
     return Caps(problem.fill(rows, upward=True), down, rows, np.zeros(rows.n_steps, np.bool_))
 
 
+class _Case(NamedTuple):
+    """A call and its forecast, for all steps or some of them."""
+
+    problem: Problem
+    forecast: tuple[F8, F8]
+    fixed: tuple[F8, F8]
+    slopes: tuple[float, float]
+    touches: npt.NDArray[np.int64]
+
+    def at(self, steps: npt.NDArray[np.intp]) -> "_Case":
+        """Return the case of some steps alone."""
+        problem = self.problem
+        return self._replace(
+            problem=problem._replace(
+                up=problem.up[steps],
+                down=problem.down[steps],
+                speeds=None if problem.speeds is None else problem.speeds[steps],
+            ),
+            forecast=(self.forecast[0][:, steps], self.forecast[1][:, steps]),
+            fixed=(self.fixed[0][:, steps], self.fixed[1][:, steps]),
+        )
+
+    def rows(self, carried: list[F8]) -> CertifiedRows:
+        """Rows that are proved for everything up to what these caps make the branches carry, up and down."""
+        problem = self.problem
+        spread = Spread(*self.fixed, problem.in_preorder(carried[1]), problem.in_preorder(carried[0]))
+        return certified_rows(
+            problem.grid, *self.forecast, problem.m, spread, slopes=self.slopes, n_threads=problem.n_threads
+        )
+
+    def fill(self, rows: ActivationRows, ceilings: list[F8]) -> list[Filled]:
+        """Caps up and down."""
+        return [
+            self.problem.fill(rows, upward=upward, ceiling=ceiling)
+            for upward, ceiling in zip((True, False), ceilings, strict=True)
+        ]
+
+    def proved_up_to(
+        self, at_forecast: ActivationRows, ceilings: list[F8], carried: list[F8]
+    ) -> tuple[list[Filled], CertifiedRows]:
+        """Caps from rows that are proved for these ceilings, halved where no certificate is found."""
+        for attempt in range(_ATTEMPTS):
+            found = self.rows(carried)
+            open_ = (found.status.T.astype(np.int64) @ self.touches) > 0
+            open_ &= (ceilings[0] > 0) | (ceilings[1] > 0)
+            if not open_.any():
+                break
+            for ceiling in ceilings:
+                ceiling[open_] *= 0.5 if attempt < _ATTEMPTS - 2 else 0.0
+            carried = [filled.shares.carried for filled in self.fill(at_forecast, ceilings)]
+        return self.fill(found.rows, ceilings), found
+
+
 def fill_certified(
     problem: Problem,
     forecast: tuple[F8, F8],
@@ -112,57 +167,47 @@ def fill_certified(
     Three passes. Rows for the forecast alone give caps c0 that are too large, because they count no losses of the
     dispatch; rows for c0 give caps c1 that are safe and too small, because nobody gets c0. What a perimeter can have
     falls about in line with what it asks for, from c0 when it asks for nothing to c1 when it asks for c0; asked and
-    given meet at c0^2 / (2 c0 - c1), and that is asked for last. Caps never exceed what was asked for: then no branch
-    carries more than the certificate covers, and the caps hold by proof whatever the guess was worth.
+    given meet at c0^2 / (2 c0 - c1), and that is asked for last, in the steps where c0 and c1 lie apart. Caps never
+    exceed what was asked for: then no branch carries more than the certificate covers, and the caps hold by proof
+    whatever the guess was worth.
     """
     shape = (forecast[0].shape[1], problem.pairs.top.size)
-    touches = _trees_of_perimeters(problem.grid, problem.pairs, shape[1])
-    free = [np.full(shape, np.inf if way else 0.0) for way in ways]
-    nothing = [np.zeros((shape[0], problem.pairs.element.size))] * 2
-
-    def rows_for(carried: list[F8]) -> CertifiedRows:
-        spread = Spread(*fixed, problem.in_preorder(carried[1]), problem.in_preorder(carried[0]))
-        return certified_rows(problem.grid, *forecast, problem.m, spread, slopes=slopes, n_threads=problem.n_threads)
-
-    def fill(rows: ActivationRows, ceilings: list[F8]) -> list[Filled]:
-        return [
-            problem.fill(rows, upward=upward, ceiling=ceiling)
-            for upward, ceiling in zip((True, False), ceilings, strict=True)
-        ]
-
-    at_forecast = rows_for(nothing)
-    first = fill(at_forecast.rows, free)
-
-    def proved_up_to(ceilings: list[F8]) -> tuple[list[Filled], CertifiedRows]:
-        """Rows for these ceilings, halved where no certificate is found, and what they give."""
-        asked = [filled.shares.carried for filled in fill(at_forecast.rows, ceilings)]
-        for attempt in range(_ATTEMPTS):
-            found = rows_for(asked)
-            open_ = (found.status.T.astype(np.int64) @ touches) > 0
-            open_ &= (ceilings[0] > 0) | (ceilings[1] > 0)
-            if not open_.any():
-                break
-            for ceiling in ceilings:
-                ceiling[open_] *= 0.5 if attempt < _ATTEMPTS - 2 else 0.0
-            asked = [filled.shares.carried for filled in fill(at_forecast.rows, ceilings)]
-        return fill(found.rows, ceilings), found
-
+    case = _Case(problem, forecast, fixed, slopes, _trees_of_perimeters(problem.grid, problem.pairs, shape[1]))
+    nothing = np.zeros((shape[0], problem.pairs.element.size))
+    at_forecast = case.rows([nothing, nothing]).rows
+    first = case.fill(at_forecast, [np.full(shape, np.inf if way else 0.0) for way in ways])
     most = [filled.shares.cap for filled in first]
-    second, rows = proved_up_to([cap.copy() for cap in most])
-    least = [filled.shares.cap for filled in second]
+    caps, proved = case.proved_up_to(
+        at_forecast, [cap.copy() for cap in most], [filled.shares.carried for filled in first]
+    )
+    least = [filled.shares.cap for filled in caps]
     # a step decides for itself, so that it gives the same bits alone
     apart = np.any([(low < _CLOSE * high).any(axis=1) for low, high in zip(least, most, strict=True)], axis=0)
-    if apart.any():
+    steps = np.flatnonzero(apart)
+    if steps.size:
+        part, rows = case.at(steps), _rows_at(at_forecast, steps)
         with np.errstate(invalid="ignore"):
             meet = [
-                np.where(apart[:, None] & (high > 0), high * high / (2.0 * high - low), high)
+                np.where(high[steps] > 0, high[steps] ** 2 / (2.0 * high[steps] - low[steps]), 0.0)
                 for low, high in zip(least, most, strict=True)
             ]
-        second, rows = proved_up_to(meet)
-    filled = [
-        Filled(_named_by(now.shares, before.shares), now.rooms) for now, before in zip(second, first, strict=True)
-    ]
-    return Caps(filled[0], filled[1], rows.rows, np.equal(rows.status.max(axis=0, initial=0), 0))
+        carried = [filled.shares.carried for filled in part.fill(rows, meet)]
+        better, better_rows = part.proved_up_to(rows, meet, carried)
+        for whole, some in zip(caps, better, strict=True):
+            for name in Shares._fields:
+                getattr(whole.shares, name)[steps] = getattr(some.shares, name)
+            for name in ("headroom", "headroom_path"):
+                getattr(whole.rooms, name)[steps] = getattr(some.rooms, name)
+            whole.rooms.room_of_node[:, steps] = some.rooms.room_of_node
+        for name in _BOUNDS:
+            getattr(proved.rows, name)[:, steps] = getattr(better_rows.rows, name)
+        proved.status[:, steps] = better_rows.status
+    filled = [Filled(_named_by(now.shares, before.shares), now.rooms) for now, before in zip(caps, first, strict=True)]
+    return Caps(filled[0], filled[1], proved.rows, np.equal(proved.status.max(axis=0, initial=0), 0))
+
+
+def _rows_at(rows: ActivationRows, steps: npt.NDArray[np.intp]) -> ActivationRows:
+    return replace(rows, **{name: getattr(rows, name)[:, steps] for name in _BOUNDS})
 
 
 def _trees_of_perimeters(grid: Grid, pairs: PerimeterPairs, n_perimeters: int) -> npt.NDArray[np.int64]:
