@@ -16,6 +16,7 @@ F8 = npt.NDArray[np.float64]
 I4 = npt.NDArray[np.int32]
 U1 = npt.NDArray[np.uint8]
 _STEPS_PER_CHUNK = 4
+_STEPS_OF_ROOMS = 8
 
 
 def label_nodes(grid: Grid, perimeter: npt.ArrayLike) -> tuple[I4, int]:
@@ -153,18 +154,16 @@ class Rooms(NamedTuple):
 
 def rooms_of(grid: Grid, rows: ActivationRows, element: I4, upward: bool, slack_pu: float, n_threads: int) -> Rooms:
     """Turn rows into the rooms of one direction, (n_steps, elements kept); a voltage may use up the slack."""
-    from flexcore.kernels.grid.headroom import subtree_min
+    from flexcore.kernels.grid.rooms import rooms
 
     forest = grid.forest
-    head = rows.upper_kw if upward else -rows.lower_kw
-    path = np.maximum(rows.w_upper if upward else -rows.w_lower, 0.0)
-    if slack_pu:
-        limit = grid.v_max_pu if upward else grid.v_min_pu - 0.5 * slack_pu
-        tau = forest.tau[forest.rank]
-        path += (2.0 * slack_pu * limit * tau)[:, None]
-    path = np.ascontiguousarray(path[forest.order])
-    least = np.empty_like(path)
-    run_chunks(
-        lambda lo, hi: subtree_min(forest.parent, path, least, lo, hi), path.shape[1], n_threads=n_threads, chunk=16
+    limit = grid.v_max_pu if upward else grid.v_min_pu - 0.5 * slack_pu
+    allowed = 2.0 * slack_pu * limit[forest.order] * forest.tau
+    bounds = (rows.upper_kw, rows.w_upper) if upward else (rows.lower_kw, rows.w_lower)
+    result = Rooms(
+        np.empty((rows.n_steps, element.size)), np.empty((rows.n_steps, element.size)), np.empty(rows.w_upper.shape)
     )
-    return Rooms(np.ascontiguousarray(head[forest.order[element]].T), np.ascontiguousarray(least[element].T), path)
+    inputs = (np.ascontiguousarray(bound) for bound in bounds)
+    arrays = (forest.order, forest.parent, element, 1.0 if upward else -1.0, allowed, *inputs, *result)
+    run_chunks(lambda lo, hi: rooms(*arrays, lo, hi), rows.n_steps, n_threads=n_threads, chunk=_STEPS_OF_ROOMS)
+    return result
