@@ -37,8 +37,11 @@ def backward(parent, g, b, i0, i1, w, s):
         ui = lanes(above, _JI, w)
         for t in range(w):
             d = 1.0 / (vr[t] * vr[t] + vi[t] * vi[t])
-            real = jr[t] + ((p[t] * vr[t] + q[t] * vi[t]) * d + (gi * vr[t] - bi * vi[t]))
-            imag = ji[t] + ((p[t] * vi[t] - q[t] * vr[t]) * d + (gi * vi[t] + bi * vr[t]))
+            # conj(S) / |V|^2 + Y, the admittance that takes load and shunt at this voltage
+            conductance = p[t] * d + gi
+            susceptance = bi - q[t] * d
+            real = jr[t] + (conductance * vr[t] - susceptance * vi[t])
+            imag = ji[t] + (conductance * vi[t] + susceptance * vr[t])
             jr[t] = real
             ji[t] = imag
             ur[t] += real
