@@ -17,6 +17,7 @@ _EXPORTS: dict[str, str] = {
     "power_flow": "flexcore.grid.power_flow",
     "find_needs": "flexcore.grid.needs",
     "capability": "flexcore.grid.capability",
+    "capability_from_headroom": "flexcore.grid.from_headroom",
     "split_perimeters": "flexcore.grid.perimeters",
     "Register": "flexcore.register.register",
     "clear": "flexcore.market.clearing",

@@ -8,20 +8,17 @@ import numpy as np
 import numpy.typing as npt
 
 from flexcore.arrays import as_float
-from flexcore.errors import Findings, check_option
-from flexcore.grid.capability_result import GREEN, RED, YELLOW, CapabilityResult
+from flexcore.errors import check_option
+from flexcore.grid.capability_result import GREEN, RED, YELLOW, CapabilityResult, colour_of
 from flexcore.grid.filling import Caps, Problem, fill_certified, fill_linear
 from flexcore.grid.headroom import carried_by_branches, forecast_and_rows, sensitivity
 from flexcore.grid.network import Grid
-from flexcore.grid.sharing import PerimeterPairs, Shares, label_nodes, pair_perimeters
+from flexcore.grid.sharing import PerimeterPairs, Shares, label_nodes, pair_perimeters, speeds_of
 
-__all__ = ["capability"]
+__all__ = ["GREEN", "RED", "YELLOW", "capability"]
 
 F8 = npt.NDArray[np.float64]
 I4 = npt.NDArray[np.int32]
-U1 = npt.NDArray[np.uint8]
-
-_LEAST_SPEED = 1e-12
 
 
 def _least_roomy_node(grid: Grid, room: F8, position: int, step: int) -> int:
@@ -43,37 +40,6 @@ def _binding(grid: Grid, pairs: PerimeterPairs, shares: Shares, room: F8) -> I4:
             known[key] = _least_roomy_node(grid, room, *key)
         result[step, k] = known[key]
     return np.ascontiguousarray(result.T)
-
-
-def _colour(cap: F8, movable: F8, tol_kw: float) -> U1:
-    colour = np.full(cap.shape, YELLOW, np.uint8)
-    colour[cap <= tol_kw] = RED
-    # the caps of a free perimeter are its movable power but for the last bits
-    colour[(cap >= movable * (1.0 - 1e-9)) | (movable <= tol_kw)] = GREEN
-    return np.ascontiguousarray(colour.T)
-
-
-def _weights(weights: npt.ArrayLike | None, n_perimeters: int, n_steps: int) -> F8 | None:
-    if weights is None:
-        return None
-    one = np.ndim(weights) == 1
-    values = as_float(weights, "weights", shape=(n_perimeters,) if one else (n_perimeters, n_steps))
-    bad = np.flatnonzero((values <= 0) if one else (values <= 0).any(axis=1))
-    if bad.size:
-        found = Findings("weights", n_perimeters)
-        found.add("FX-G052", f"weights of {bad.size} of {n_perimeters} perimeters are not positive", rows=bad)
-        found.raise_errors()
-    speeds = np.broadcast_to(values[None, :] if one else values.T, (n_steps, n_perimeters))
-    if not speeds.size:
-        return np.ascontiguousarray(speeds)
-    # only their ratios count; scaled, they neither overflow nor vanish when multiplied by a level
-    speeds = speeds / speeds.max(axis=1, keepdims=True)
-    bad = np.flatnonzero(speeds.min(axis=0) < _LEAST_SPEED)
-    if bad.size:
-        found = Findings("weights", n_perimeters)
-        found.add("FX-G052", f"weights of {bad.size} perimeters are below 1e-12 of the largest", rows=bad)
-        found.raise_errors()
-    return np.ascontiguousarray(speeds, np.float64)
 
 
 def capability(
@@ -179,7 +145,7 @@ def capability(
         m=sensitivity(grid, slopes),
         up=np.ascontiguousarray(up[kept].T),
         down=np.ascontiguousarray(down[kept].T),
-        speeds=_weights(weights, n_perimeters, p.shape[1]),
+        speeds=speeds_of(weights, n_perimeters, p.shape[1]),
         slack_pu=float(as_float(voltage_slack_pu, "voltage_slack_pu", shape=(), non_negative=True)),
         alone=sharing == "alone",
         n_threads=n_threads,
@@ -207,7 +173,7 @@ def capability(
         columns |= {
             f"{way}_kw": np.ascontiguousarray(shares.cap.T),
             f"movable_{way}_kw": np.ascontiguousarray(shares.movable.T),
-            f"colour_{way}": _colour(shares.cap, shares.movable, tol_kw),
+            f"colour_{way}": colour_of(shares.cap, shares.movable, tol_kw),
             f"kind_{way}": np.ascontiguousarray(shares.kind.T),
             f"binding_{way}": _binding(grid, pairs, shares, rooms.room_of_node),
             f"at_node_{way}": np.ascontiguousarray(shares.at_node.T.astype(np.bool_)),

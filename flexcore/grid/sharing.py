@@ -5,24 +5,50 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.arrays import as_int
+from flexcore.arrays import as_float, as_int
 from flexcore.chunks import run_chunks
+from flexcore.errors import Findings
 from flexcore.grid.headroom import ActivationRows
 from flexcore.grid.network import Grid
 
-__all__ = ["PerimeterPairs", "Rooms", "Shares", "label_nodes", "pair_perimeters", "rooms_of", "share"]
+__all__ = ["PerimeterPairs", "Rooms", "Shares", "label_nodes", "pair_perimeters", "rooms_of", "share", "speeds_of"]
 
 F8 = npt.NDArray[np.float64]
 I4 = npt.NDArray[np.int32]
 U1 = npt.NDArray[np.uint8]
 _STEPS_PER_CHUNK = 4
 _STEPS_OF_ROOMS = 8
+_LEAST_SPEED = 1e-12
 
 
 def label_nodes(grid: Grid, perimeter: npt.ArrayLike) -> tuple[I4, int]:
     """Perimeter of each node in preorder, checked, and the number of perimeters."""
     label = as_int(perimeter, "perimeter", dtype=np.int32, shape=(grid.n_nodes,), lo=-1, hi=max(grid.n_nodes - 1, 0))
     return np.ascontiguousarray(label[grid.forest.order]), int(label.max(initial=-1)) + 1
+
+
+def speeds_of(weights: npt.ArrayLike | None, n_perimeters: int, n_steps: int) -> F8 | None:
+    """Check the weights of a caller and give speeds (n_steps, n_perimeters) of which only the ratios count."""
+    if weights is None:
+        return None
+    one = np.ndim(weights) == 1
+    values = as_float(weights, "weights", shape=(n_perimeters,) if one else (n_perimeters, n_steps))
+    bad = np.flatnonzero((values <= 0) if one else (values <= 0).any(axis=1))
+    if bad.size:
+        found = Findings("weights", n_perimeters)
+        found.add("FX-G052", f"weights of {bad.size} of {n_perimeters} perimeters are not positive", rows=bad)
+        found.raise_errors()
+    speeds = np.broadcast_to(values[None, :] if one else values.T, (n_steps, n_perimeters))
+    if not speeds.size:
+        return np.ascontiguousarray(speeds)
+    # only their ratios count; scaled, they neither overflow nor vanish when multiplied by a level
+    speeds = speeds / speeds.max(axis=1, keepdims=True)
+    bad = np.flatnonzero(speeds.min(axis=0) < _LEAST_SPEED)
+    if bad.size:
+        found = Findings("weights", n_perimeters)
+        found.add("FX-G052", f"weights of {bad.size} perimeters are below 1e-12 of the largest", rows=bad)
+        found.raise_errors()
+    return np.ascontiguousarray(speeds, np.float64)
 
 
 class PerimeterPairs(NamedTuple):
