@@ -51,7 +51,7 @@ def capability(
     down_kw: npt.ArrayLike,
     perimeter: npt.ArrayLike,
     method: Literal["certified", "linear"] = "certified",
-    sharing: Literal["joint", "filling", "alone"] = "joint",
+    sharing: Literal["joint", "filling", "max_total", "alone"] = "joint",
     weights: npt.ArrayLike | None = None,
     tan_phi: float | tuple[float, float] = 0.0,
     delivered_up_kw: npt.ArrayLike | None = None,
@@ -76,8 +76,9 @@ def capability(
     method : {"certified", "linear"}
         What the headrooms come from: bounds of the AC power flow that hold for every dispatch within the
         capabilities, or a linear power flow with losses.
-    sharing : {"joint", "filling", "alone"}
+    sharing : {"joint", "filling", "max_total", "alone"}
         "joint" (the same as "filling") shares common headroom by progressive filling, safe for all perimeters together.
+        "max_total" as safely seeks the largest sum, whoever it starves; `largest_*` says where none is larger.
         "alone" gives each perimeter what it could have if no other moved, and warns.
     weights : array_like, shape (n_perimeters,) or (n_perimeters, n_steps), optional
         Speeds of the filling. By default the stand-alone capabilities: all perimeters reach the same share of theirs
@@ -124,7 +125,7 @@ def capability(
     fills rows that are proved for everything up to a ceiling, and never exceeds it (docs/explanation/certified.md).
     """
     check_option("method", method, ("certified", "linear"))
-    check_option("sharing", sharing, ("joint", "filling", "alone"))
+    check_option("sharing", sharing, ("joint", "filling", "max_total", "alone"))
     if sharing == "alone":
         warnings.warn(
             "sharing='alone': each capability is safe only if no other perimeter moves", UserWarning, stacklevel=2
@@ -147,7 +148,7 @@ def capability(
         down=np.ascontiguousarray(down[kept].T),
         speeds=speeds_of(weights, n_perimeters, p.shape[1]),
         slack_pu=float(as_float(voltage_slack_pu, "voltage_slack_pu", shape=(), non_negative=True)),
-        alone=sharing == "alone",
+        sharing=sharing,
         n_threads=n_threads,
     )
     delivered = delivered_down_kw, delivered_up_kw
@@ -169,7 +170,7 @@ def capability(
         if not together:
             caps = _one_at_a_time(caps, fill_certified(problem, *case, ways=(False, True)))
     columns: dict[str, Any] = {}
-    for way, (shares, rooms) in (("up", caps.up), ("down", caps.down)):
+    for way, (shares, rooms, largest) in (("up", caps.up), ("down", caps.down)):
         columns |= {
             f"{way}_kw": np.ascontiguousarray(shares.cap.T),
             f"movable_{way}_kw": np.ascontiguousarray(shares.movable.T),
@@ -179,6 +180,7 @@ def capability(
             f"at_node_{way}": np.ascontiguousarray(shares.at_node.T.astype(np.bool_)),
             f"margin_{way}_kw": np.ascontiguousarray(shares.margin.T),
             f"status_{way}": shares.status,
+            f"largest_{way}": largest,
         }
     return CapabilityResult(
         **columns,

@@ -39,6 +39,9 @@ class CapabilityResult:
         What the perimeter could add wherever it acts while all others stay at theirs; infinite without limits. [kW]
     status_up, status_down : ndarray of uint8, shape (n_steps,)
         0 exact; 1 safe, but a search was cut off before it could raise the caps further.
+    largest_up, largest_down : ndarray of bool, shape (n_steps,)
+        With sharing="max_total": no caps that are safe on these rows (and not above what "certified" proved them for)
+        have a larger sum. False where that is not known, and for any other sharing.
     rows : ActivationRows
         The rows that the capabilities respect, with the losses used.
     method, sharing : str
@@ -66,6 +69,8 @@ class CapabilityResult:
     margin_down_kw: F8
     status_up: U1
     status_down: U1
+    largest_up: npt.NDArray[np.bool_]
+    largest_down: npt.NDArray[np.bool_]
     rows: ActivationRows
     method: str
     sharing: str

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from flexcore.chunks import run_chunks
 from flexcore.grid.certified import CertifiedRows, Spread, certified_rows
 from flexcore.grid.headroom import ActivationRows, Forecast, with_margin, with_stressed_losses
+from flexcore.grid.max_total import share_max_total
 from flexcore.grid.network import Grid
 from flexcore.grid.sharing import PerimeterPairs, Rooms, Shares, rooms_of, share
 
@@ -22,10 +23,11 @@ _CLOSE = 0.999  # caps that lose less than this share to the losses of the dispa
 
 
 class Filled(NamedTuple):
-    """Caps of one direction with the rooms that they were filled from."""
+    """Caps of one direction, the rooms that they were filled from, and the steps in which no sum of caps is larger."""
 
     shares: Shares
     rooms: Rooms
+    largest: npt.NDArray[np.bool_]
 
 
 class Caps(NamedTuple):
@@ -47,24 +49,30 @@ class Problem(NamedTuple):
     down: F8
     speeds: F8 | None
     slack_pu: float
-    alone: bool
+    sharing: str
     n_threads: int
 
     def fill(self, rows: ActivationRows, *, upward: bool, ceiling: F8 | None = None) -> Filled:
         """Share the rooms that `rows` leave in one direction."""
         rooms = rooms_of(self.grid, rows, self.pairs.element, upward, self.slack_pu, self.n_threads)
-        shares = share(
+        problem = (
             self.pairs,
             self.m[self.pairs.element],
             self.up if upward else self.down,
             rooms.headroom,
             rooms.headroom_path,
+        )
+        if self.sharing == "max_total":
+            shares, largest = share_max_total(*problem, ceiling=ceiling, n_threads=self.n_threads)
+            return Filled(shares, rooms, largest)
+        shares = share(
+            *problem,
             weights=self.speeds,
             ceiling=ceiling,
-            alone=self.alone,
+            alone=self.sharing == "alone",
             n_threads=self.n_threads,
         )
-        return Filled(shares, rooms)
+        return Filled(shares, rooms, np.zeros(rows.n_steps, np.bool_))
 
     def in_preorder(self, carried: F8) -> F8:
         """Spread what the kept elements carry, (n_steps, kept), over all of them: (n_nodes, n_steps)."""
@@ -199,10 +207,13 @@ def fill_certified(
             for name in ("headroom", "headroom_path"):
                 getattr(whole.rooms, name)[steps] = getattr(some.rooms, name)
             whole.rooms.room_of_node[:, steps] = some.rooms.room_of_node
+            whole.largest[steps] = some.largest
         for name in _BOUNDS:
             getattr(proved.rows, name)[:, steps] = getattr(better_rows.rows, name)
         proved.status[:, steps] = better_rows.status
-    filled = [Filled(_named_by(now.shares, before.shares), now.rooms) for now, before in zip(caps, first, strict=True)]
+    filled = [
+        now._replace(shares=_named_by(now.shares, before.shares)) for now, before in zip(caps, first, strict=True)
+    ]
     return Caps(filled[0], filled[1], proved.rows, np.equal(proved.status.max(axis=0, initial=0), 0))
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from flexcore.arrays import as_float, as_int
 from flexcore.errors import Findings, check_option
 from flexcore.grid.capability_result import colour_of
+from flexcore.grid.max_total import share_max_total
 from flexcore.grid.sharing import pair_perimeters, share, speeds_of
 
 __all__ = ["HeadroomCapability", "HeadroomTree", "capability_from_headroom", "read_headroom", "read_tree"]
@@ -39,6 +40,8 @@ class HeadroomCapability:
         What the perimeter could add wherever it acts while all others stay at theirs; infinite without limits. [kW]
     status : ndarray of uint8, shape (n_steps,)
         0 exact; 1 safe, but a search was cut off before it could raise the caps further.
+    largest : ndarray of bool, shape (n_steps,)
+        With sharing="max_total": no jointly safe caps have a larger sum. False where that is not known.
     sharing : str
     """
 
@@ -49,6 +52,7 @@ class HeadroomCapability:
     binding: I4
     margin_kw: F8
     status: U1
+    largest: npt.NDArray[np.bool_]
     sharing: str
 
 
@@ -116,7 +120,7 @@ def capability_from_headroom(
     movable_kw: npt.ArrayLike,
     *,
     perimeter: npt.ArrayLike,
-    sharing: Literal["joint", "filling", "alone"] = "joint",
+    sharing: Literal["joint", "filling", "max_total", "alone"] = "joint",
     weights: npt.ArrayLike | None = None,
     tol_kw: float = 1e-3,
     n_threads: int = 1,
@@ -134,8 +138,9 @@ def capability_from_headroom(
         What could move at each node in this direction. [kW]
     perimeter : array_like of int, shape (n_nodes,)
         Label 0, 1, ... of each node's perimeter, any pattern; -1: nothing may move there.
-    sharing : {"joint", "filling", "alone"}
+    sharing : {"joint", "filling", "max_total", "alone"}
         "joint" (the same as "filling") shares common headroom by progressive filling, safe for all perimeters together.
+        "max_total" as safely seeks the largest sum, whoever it starves; exact where perimeters are connected.
         "alone" gives each perimeter what it could have if no other moved, and warns.
     weights : array_like, shape (n_perimeters,) or (n_perimeters, n_steps), optional
         Speeds of the filling, by default the stand-alone capabilities.
@@ -175,7 +180,7 @@ def capability_from_headroom(
     >>> found.cap_kw.ravel().tolist()
     [1.0, 3.0]
     """
-    check_option("sharing", sharing, ("joint", "filling", "alone"))
+    check_option("sharing", sharing, ("joint", "filling", "max_total", "alone"))
     if sharing == "alone":
         warnings.warn(
             "sharing='alone': each capability is safe only if no other perimeter moves", UserWarning, stacklevel=2
@@ -190,16 +195,14 @@ def capability_from_headroom(
     pairs = pair_perimeters(tree.parent, tree.last, label[tree.order], moves, n_perimeters)
     kept = tree.order[pairs.element]
     head = np.ascontiguousarray(headroom[kept].T)
-    shares = share(
-        pairs,
-        np.zeros(kept.size),
-        np.ascontiguousarray(movable[kept].T),
-        head,
-        np.full(head.shape, np.inf),
-        weights=speeds_of(weights, n_perimeters, movable.shape[1]),
-        alone=sharing == "alone",
-        n_threads=n_threads,
-    )
+    power = np.ascontiguousarray(movable[kept].T)
+    problem = (pairs, np.zeros(kept.size), power, head, np.full(head.shape, np.inf))
+    speeds = speeds_of(weights, n_perimeters, movable.shape[1])
+    if sharing == "max_total":
+        shares, largest = share_max_total(*problem, n_threads=n_threads)
+    else:
+        shares = share(*problem, weights=speeds, alone=sharing == "alone", n_threads=n_threads)
+        largest = np.zeros(movable.shape[1], np.bool_)
     place = kept[np.maximum(shares.row, 0)] if kept.size else shares.row
     return HeadroomCapability(
         cap_kw=np.ascontiguousarray(shares.cap.T),
@@ -209,5 +212,6 @@ def capability_from_headroom(
         binding=np.ascontiguousarray(np.where(shares.row < 0, -1, place).T.astype(np.int32)),
         margin_kw=np.ascontiguousarray(shares.margin.T),
         status=shares.status,
+        largest=largest,
         sharing="joint" if sharing == "filling" else sharing,
     )
