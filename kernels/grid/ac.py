@@ -74,6 +74,64 @@ def forward_sweep(parent, r, x, i0, i1, w, s, live, change):
             vi[t] = c if live[t] > 0.0 else vi[t]
 
 
+@inner
+def solve(
+    order, parent, r, x, g, b, u0, tolerance, max_iterations, p_in, q_in, i0, i1, t0, w, s, live, change, status_out
+):  # fmt: skip
+    """Solve the subtree i0..i1 for steps t0..t0 + w: voltages and currents end in the work rows.
+
+    Real voltages are NaN in lanes whose status is not 0.
+    """
+    v0 = math.sqrt(u0)
+    for j in range(i1 - i0 + 1):
+        vr = lanes(s[j], _VR, w)
+        vi = lanes(s[j], _VI, w)
+        for t in range(w):
+            vr[t] = v0
+        for t in range(w):
+            vi[t] = 0.0
+    for i in range(i0, i1):
+        row = s[i - i0 + 1]
+        soon = order[min(i + 2, i1 - 1)]
+        fetch_row(p_in, soon, t0, w)
+        fetch_row(q_in, soon, t0, w)
+        source_p = p_in[order[i], t0 : t0 + w]
+        source_q = q_in[order[i], t0 : t0 + w]
+        p = lanes(row, _P, w)
+        q = lanes(row, _Q, w)
+        for t in range(w):
+            p[t] = source_p[t]
+        for t in range(w):
+            q[t] = source_q[t]
+    for t in range(w):
+        live[t] = 1.0
+        status_out[t] = 1
+    n_live = np.int64(w)
+    enough = tolerance * tolerance
+    for _ in range(max_iterations):
+        backward(parent, g, b, i0, i1, w, s)
+        forward_sweep(parent, r, x, i0, i1, w, s, live, change)
+        for t in range(w):
+            if live[t] > 0.0:
+                if change[t] < enough:
+                    live[t] = 0.0
+                    status_out[t] = 0
+                    n_live -= 1
+                # a step as long as the voltage itself, or NaN: there is no solution to come back to
+                elif not change[t] < 0.81 * u0 * (i1 - i0):
+                    live[t] = 0.0
+                    status_out[t] = 2
+                    n_live -= 1
+        if n_live == 0:
+            break
+    for t in range(w):
+        if status_out[t] != 0:
+            for j in range(1, i1 - i0 + 1):
+                s[j, _VR * LANES + t] = np.nan
+    # once more with the final voltages, so that flows do not depend on when other lanes stopped
+    backward(parent, g, b, i0, i1, w, s)
+
+
 @kernel(
     I32, I32, I32, I32, U8, F64, F64, F64, F64, F64, F64, F64, F64, F64, F64, F64, F64, F64, F64, F64_2D, F64_2D, f64,
     i64, I32, I64, i64, U8, F64_2D_OUT, F64_2D_OUT, F64_2D_OUT, F64_2D_OUT, F64_2D_OUT, F64_2D_OUT, F64_2D_OUT,
@@ -92,7 +150,6 @@ def sweep(
     """
     n_steps = p_in.shape[1]
     n_blocks = (n_steps + width - 1) // width
-    enough = tolerance * tolerance
     for job in range(job0, job1):
         pack = job // n_blocks
         t0 = (job % n_blocks) * width
@@ -106,55 +163,10 @@ def sweep(
         for h in range(packs[pack], packs[pack + 1]):
             i0 = np.int64(heads[h])
             i1 = np.int64(last[i0])
-            u0 = u_root[i0]
-            v0 = math.sqrt(u0)
-            for j in range(i1 - i0 + 1):
-                vr = lanes(s[j], _VR, w)
-                vi = lanes(s[j], _VI, w)
-                for t in range(w):
-                    vr[t] = v0
-                for t in range(w):
-                    vi[t] = 0.0
-            for i in range(i0, i1):
-                row = s[i - i0 + 1]
-                soon = order[min(i + 2, i1 - 1)]
-                fetch_row(p_in, soon, t0, w)
-                fetch_row(q_in, soon, t0, w)
-                source_p = p_in[order[i], t0:t1]
-                source_q = q_in[order[i], t0:t1]
-                p = lanes(row, _P, w)
-                q = lanes(row, _Q, w)
-                for t in range(w):
-                    p[t] = source_p[t]
-                for t in range(w):
-                    q[t] = source_q[t]
-            for t in range(w):
-                live[t] = 1.0
-                status_out[h, t0 + t] = 1
-            n_live = np.int64(w)
-            for _ in range(max_iterations):
-                backward(parent, g, b, i0, i1, w, s)
-                forward_sweep(parent, r, x, i0, i1, w, s, live, change)
-                for t in range(w):
-                    if live[t] > 0.0:
-                        if change[t] < enough:
-                            live[t] = 0.0
-                            status_out[h, t0 + t] = 0
-                            n_live -= 1
-                        # a step as long as the voltage itself, or NaN: there is no solution to come back to
-                        elif not change[t] < 0.81 * u0 * (i1 - i0):
-                            live[t] = 0.0
-                            status_out[h, t0 + t] = 2
-                            n_live -= 1
-                if n_live == 0:
-                    break
-            for t in range(w):
-                if status_out[h, t0 + t] != 0:
-                    for j in range(1, i1 - i0 + 1):
-                        s[j, _VR * LANES + t] = np.nan
-            # once more with the final voltages, so that flows do not depend on when other lanes stopped
-            backward(parent, g, b, i0, i1, w, s)
-
+            solve(
+                order, parent, r, x, g, b, u_root[i0], tolerance, max_iterations, p_in, q_in, i0, i1, t0, w, s, live,
+                change, status_out[h, t0:t1],
+            )  # fmt: skip
             for i in range(i0, i1):
                 row = s[i - i0 + 1]
                 upper = s[parent[i] - i0 + 1 if i > i0 else 0]
