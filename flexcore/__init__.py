@@ -19,6 +19,7 @@ _EXPORTS: dict[str, str] = {
     "voltage_sensitivity": "flexcore.grid.sensitivities",
     "voltage_change": "flexcore.grid.sensitivities",
     "loss_sensitivity": "flexcore.grid.sensitivities",
+    "headroom": "flexcore.grid.node_headroom",
     "find_needs": "flexcore.grid.needs",
     "capability": "flexcore.grid.capability",
     "capability_from_headroom": "flexcore.grid.from_headroom",

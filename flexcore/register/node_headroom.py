@@ -96,7 +96,7 @@ def headroom_from_rows(
     deals with it (STL-01). A POD at node j that moves x shifts node l by x times the sum of m over the common path, so
     x <= min over l of room_l / M_jl; the kernel finds this minimum in one pass up and one down the tree.
     """
-    from flexcore.kernels.register.node_headroom import node_headroom as kernel
+    from flexcore.kernels.grid.node_headroom import node_headroom as kernel
 
     low = as_float(lower_kw, "lower_kw", shape=(None, None), finite=False)
     n, n_steps = low.shape
@@ -119,7 +119,7 @@ def headroom_from_rows(
     results: list[npt.NDArray[Any]] = []
     for down in (0, 1):
         room, kind, at = np.empty((n, n_steps)), np.empty((n, n_steps), np.uint8), np.empty((n, n_steps), np.int32)
-        kernel(nodes, above, low, high, w_low, w_high, sensitivity, *work, room, kind, at, down, n_steps)
+        kernel(nodes, above, low, high, w_low, w_high, sensitivity, *work, room, kind, at, down, 0, n_steps)
         if n_steps == 0:
             empty = np.zeros(n, np.int32)
             results += [np.full(n, np.inf), np.zeros(n, np.uint8), np.full(n, -1, np.int32), empty]

@@ -1,4 +1,4 @@
-"""Largest power that one POD alone can move at each node without a new violation."""
+"""Largest power that one node alone can move without a new violation, from rows of branches and voltages."""
 
 import numpy as np
 
@@ -24,6 +24,7 @@ NOTHING, THERMAL, VOLTAGE = 0, 1, 2
     I32_2D_OUT,
     i64,
     i64,
+    i64,
 )
 def node_headroom(
     order,
@@ -41,22 +42,23 @@ def node_headroom(
     kind_out,
     at_out,
     down,
-    n_steps,
+    t0,
+    t1,
 ):
-    """Bound x of one direction at every node and step; all in the user's node order but order and parent (preorder).
+    """Bound x of one direction at every node and steps t0..t1.
 
-    down 0: the POD's activation is y = +x on its path, else y = -x. rise and fall are work arrays, (node in preorder,
-    step): the least voltage room of the subtree when the scaled squared voltage rises or falls, and *_at the node that
-    has it.
+    All is in the user's node order but order and parent (preorder). down 0: the node's activation is y = +x on its
+    path, else y = -x. rise and fall are work arrays, (node in preorder, step): the least voltage room of the subtree
+    when the scaled squared voltage rises or falls, and *_at the node that has it.
 
-    A row l sees x * Msum(a), a being the deepest common ancestor of l and the POD. Ancestors above a give the same
+    A row l sees x * Msum(a), a being the deepest common ancestor of l and the node. Ancestors above a give the same
     row a weaker bound when Msum grows along the path (m >= 0), so the minimum over the path of (least room of the
     subtree) / Msum is exact; with m < 0 it is still safe. That needs no subtree-without-a-branch minimum.
     """
     n = order.size
     for i in range(n):
         u = order[i]
-        for t in range(n_steps):
+        for t in range(t0, t1):
             rise[i, t] = w_upper[u, t] if w_upper[u, t] >= 0.0 else np.inf
             fall[i, t] = -w_lower[u, t] if w_lower[u, t] <= 0.0 else np.inf
             rise_at[i, t] = u
@@ -64,7 +66,7 @@ def node_headroom(
     for i in range(n - 1, -1, -1):
         p = parent[i]
         if p >= 0:
-            for t in range(n_steps):
+            for t in range(t0, t1):
                 if rise[i, t] < rise[p, t]:
                     rise[p, t] = rise[i, t]
                     rise_at[p, t] = rise_at[i, t]
@@ -80,7 +82,7 @@ def node_headroom(
             above = m_sum[p]
         m_sum[i] = above + m[u]
         s = m_sum[i]
-        for t in range(n_steps):
+        for t in range(t0, t1):
             best = np.inf
             kind = NOTHING
             at = -1
