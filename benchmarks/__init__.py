@@ -1,1 +1,1 @@
-"""Timed comparisons of flexcore with its peers: `make bench`."""
+"""Speed, growth, memory and accuracy of the grid engine beside its peers; run by `make bench`."""

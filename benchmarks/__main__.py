@@ -1,0 +1,51 @@
+"""Run the benchmarks: `python -m benchmarks [SUBJECT ...] [--quick] [--json FILE] [--page]`."""
+
+import argparse
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks import page
+from benchmarks.timing import ROUNDS, machine
+
+#: File of each subject; the floor is the last.
+SUBJECTS = ("compile", "power_flow", "capability", "growth", "memory", "accuracy", "floor")
+PAGE = Path(__file__).parents[1] / "docs" / "reference" / "benchmarks.md"
+
+
+def main(arguments: list[str] | None = None) -> dict[str, Any]:
+    """Run what was asked for and return the report."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("subjects", nargs="*", metavar="SUBJECT", help=", ".join(SUBJECTS) + "; all by default")
+    parser.add_argument("--quick", action="store_true", help="every case once on small sizes: agreement, no timing")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"at least {ROUNDS}")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--page", action="store_true", help=f"write {PAGE.name} of the reference; not with --quick")
+    options = parser.parse_args(arguments)
+    subjects = options.subjects or list(SUBJECTS)
+    if unknown := set(subjects) - set(SUBJECTS):
+        parser.error(f"unknown subjects: {', '.join(sorted(unknown))}")
+    if options.page and (options.quick or set(subjects) != set(SUBJECTS)):
+        parser.error("--page needs a full run of all subjects")
+    if not options.quick and options.rounds < ROUNDS:
+        parser.error(f"a median of fewer than {ROUNDS} rounds is no figure")
+    rounds = 1 if options.quick else options.rounds
+    report: dict[str, Any] = {"quick": options.quick, "threads": options.threads, "rounds": rounds}
+    report |= {"machine": machine(), "rows": []}
+    print(page.heading(report))
+    for name in subjects:
+        subject = importlib.import_module(f"benchmarks.{name}")
+        rows = subject.run(threads=options.threads, quick=options.quick, rounds=rounds)
+        report["rows"] += rows
+        print(page.section(name, rows), flush=True)
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
+    if options.page:
+        PAGE.write_text(page.page(report), encoding="utf-8")
+    return report
+
+
+if __name__ == "__main__":
+    main()
