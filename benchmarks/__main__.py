@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks import page
+from benchmarks import page, targets
 from benchmarks.timing import ROUNDS, machine
 
 #: File of each subject; the floor is the last.
@@ -40,7 +40,12 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         rows = subject.run(threads=options.threads, quick=options.quick, rounds=rounds)
         report["rows"] += rows
         print(page.section(name, rows), flush=True)
+    if not options.quick:
+        rows = targets.verdicts(report["rows"])
+        report["rows"] += rows
+        print(page.section("targets", rows))
     if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
     if options.page:
         PAGE.write_text(page.page(report), encoding="utf-8")

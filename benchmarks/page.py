@@ -15,6 +15,7 @@ TITLES = {
     "growth": ("Growth", "Slope of log time over log node-steps; with `out=`."),
     "memory": ("Memory", "Peak of one call with fresh outputs, inputs included."),
     "accuracy": ("Accuracy of the linear method", "Largest gaps to AC over random loads, by number of loss sweeps."),
+    "targets": ("Targets", "What the library promises itself, beside the figures above."),
     "floor": ("Floor", "Copying 1 GiB, bytes read and written counted."),
 }
 _BEFORE_TABLE = {"ms_min", "ms_max", "times_min", "times_max", "times_copyto_min", "times_copyto_max"}
@@ -84,7 +85,7 @@ def _number(value: Any) -> str:
 def page(report: dict[str, Any]) -> str:
     """The whole reference page."""
     lines = [NOTE, "# Benchmarks\n", heading(report)]
-    starts = {"compile": "first_call/", "power_flow": ("case/", "power_flow/")}
+    starts: dict[str, str | tuple[str, ...]] = {"compile": "first_call/", "power_flow": ("case/", "power_flow/")}
     for subject in TITLES:
         prefix = starts.get(subject, f"{subject}/")
         lines.append(section(subject, [row for row in report["rows"] if row["name"].startswith(prefix)]))

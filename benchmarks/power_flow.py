@@ -38,6 +38,7 @@ def own_engines(case: Case, threads: int) -> list[Engine]:
         assert flow.converged
         return flow.v_pu[case.place], flow.branch_p_kw[back]  # type: ignore[index]
 
+    moved = case.moved, case.shuffle(case.p), case.shuffle(case.q)
     rows = []
     variants = [("dc", "dc", "DC", {})]
     variants += [(f"linear-{k}", "linear", f"LinDistFlow, {k} loss sweeps", {"loss_sweeps": k}) for k in range(4)]
@@ -54,7 +55,6 @@ def own_engines(case: Case, threads: int) -> list[Engine]:
         if name not in ("linear-0", "ac-1e-08"):
             continue
         out = held(case.grid, case.p.shape[1], method)
-        moved = (case.moved, *_moved_loads(case))
         arrays = out.branch_p_kw, out.v_pu
         out_moved = held(case.moved, case.p.shape[1], method, arrays)  # type: ignore[arg-type]
         rows += [
@@ -63,25 +63,14 @@ def own_engines(case: Case, threads: int) -> list[Engine]:
             Engine(
                 f"flexcore {name} out random-order",
                 model,
-                lambda call=call, out=out_moved, moved=moved: call(*moved, out=out),
+                lambda call=call, out=out_moved: call(*moved, out=out),
                 read_moved,
             ),
             Engine(
-                f"flexcore {name} random-order", model, lambda call=call, moved=moved: call(*moved), read_moved
+                f"flexcore {name} random-order", model, lambda call=call: call(*moved), read_moved
             ),
         ]  # fmt: skip
     return rows
-
-
-def _moved_loads(case: Case, known: dict[str, tuple[np.ndarray, np.ndarray]] | None = None) -> Any:
-    known = _MOVED if known is None else known
-    if case.name not in known:
-        known.clear()
-        known[case.name] = case.shuffle(case.p), case.shuffle(case.q)
-    return known[case.name]
-
-
-_MOVED: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
 
 def check(engines: list[Engine], exact: PowerFlowResult) -> None:
@@ -126,7 +115,7 @@ def run_case(case: Case, threads: int, rounds: int, quick: bool) -> list[dict[st
     table = []
     for engine in [*own, *peers, floor]:
         row = {
-            "name": f"power_flow/{case.name}/{engine.name.replace(' ', '/', 1)}",
+            "name": f"power_flow/{case.name}/{engine.name.replace(' ', '/', 1).replace(' ', '-')}",
             "model": engine.model,
             **milliseconds(engine),
             "rounds": len(engine.seconds),
@@ -165,5 +154,4 @@ def run(threads: int, quick: bool, rounds: int) -> list[dict[str, Any]]:
             }
         )
         rows += run_case(case, threads, rounds, quick)
-        _MOVED.clear()
     return rows

@@ -14,7 +14,7 @@ def engines(case: Case, threads: int) -> list[Engine]:
     if grid.n_nodes > _LARGEST:
         return []
     build, ptdf = timed(lambda: _ptdf(grid))
-    rows = [Engine("dense PTDF", "DC", lambda: ptdf @ p, lambda flow: (None, flow), build_s=build)]
+    rows = [Engine("numpy PTDF", "DC", lambda: ptdf @ p, lambda flow: (None, flow), build_s=build)]
     if grid.n_nodes <= _LARGEST_WITH_VOLTAGES:
         more, (r2, x2, u_open, scale) = timed(lambda: _voltage_matrices(grid))
 
@@ -26,7 +26,7 @@ def engines(case: Case, threads: int) -> list[Engine]:
             v *= scale
             return v, ptdf @ p
 
-        rows.append(Engine("dense PTDF + R + X", "lossless linear", run, lambda result: result, build_s=build + more))
+        rows.append(Engine("numpy PTDF-R-X", "lossless linear", run, lambda result: result, build_s=build + more))
     return rows
 
 

@@ -1,6 +1,6 @@
 """tensorpowerflow: its fixed point with a dense inverse ('tensor'), for networks that a dense matrix can hold."""
 
-import os
+import functools
 import warnings
 
 import numpy as np
@@ -14,16 +14,17 @@ _LARGEST = 2_000  # buses
 
 def engines(case: Case, threads: int) -> list[Engine]:
     """AC at its default tolerance and at 1e-8; it returns voltages only."""
-    os.environ.setdefault("TQDM_DISABLE", "1")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from tensorpowerflow import GridTensor
+        from tensorpowerflow import grid as tensor
+    # a bar for each call would fill the log
+    tensor.trange = functools.partial(tensor.trange, disable=True)
     model = BusModel.of(case.grid)
     if model is None or model.n_buses > _LARGEST:
         return []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        build, solver = timed(lambda: _solver(GridTensor, model))
+        build, solver = timed(lambda: _solver(tensor.GridTensor, model))
     p, q = (np.ascontiguousarray(model.loads(values).T) for values in (case.p, case.q))
 
     def read(result: dict) -> tuple[np.ndarray, None]:

@@ -5,10 +5,11 @@ import warnings
 import numpy as np
 import pytest
 
+from benchmarks.feeders import FEEDERS as PUBLIC
+from benchmarks.feeders import node_power
 from flexcore import capability
 from flexcore.grid.network import Grid
 from flexcore.grid.power_flow import power_flow
-from tests.grid.public_networks import NETWORKS, node_power
 
 FEEDERS = (
     "matpower 69", "matpower 118zh", "matpower 136ma", "matpower 141", "case33bw", "simbench MV urban",
@@ -21,7 +22,7 @@ def load(name):
     """Grid and its own loads and generators, kW and kvar."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        net = NETWORKS[name]()
+        net = PUBLIC[name]()
     grid = Grid.from_pandapower(net)
     ones = {table: np.ones(len(net[table])) for table in ("load", "sgen", "storage")}
     return grid, *node_power(net, grid, ones)

@@ -1,0 +1,65 @@
+"""What the figures of a full run are held against; a row for each promise whose figures the run has."""
+
+from collections.abc import Iterable
+from typing import Any
+
+_FLOOR = {"mv_urban": 2.0, "radial_city": 2.5, "lv_forest": 2.0}
+_LINEAR = {"mv_urban": 35.0, "lv_forest": 60.0}
+_AC = {"mv_urban": 20.0, "radial_city": 15.0, "lv_forest": 25.0}
+_AC_PEERS = ("power-grid-model/iterative_current", "power-grid-model/newton_raphson", "lightsim2grid/NR_KLU")
+_LINEAR_PEERS = ("power-grid-model/linear", "power-grid-model/linear_current", "numpy/PTDF-R-X")
+_ACCURACY_FEEDERS = 8
+
+
+def verdicts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows with the value, its limit and whether it is met."""
+    known = {row["name"]: row for row in rows}
+    results: list[dict[str, Any]] = []
+
+    def judge(name: str, values: Iterable[float | None], *, least: float | None = None, most: float | None = None):
+        found = [value for value in values if value is not None]
+        if found and least is not None:
+            value = min(found)
+            results.append({"name": f"targets/{name}", "value": value, "limit": f">= {least}", "met": value >= least})
+        elif found and most is not None:
+            value = max(found)
+            results.append({"name": f"targets/{name}", "value": value, "limit": f"<= {most}", "met": value <= most})
+
+    def get(name: str, key: str) -> float | None:
+        return known.get(name, {}).get(key)
+
+    for case in _AC:
+        at = f"power_flow/{case}/"
+        own = f"{at}flexcore/"
+        if case in _LINEAR:
+            peer = f"{at}power-grid-model/linear"
+            judge(f"{case}: linear, times power-grid-model's", [get(peer, "times_flexcore")], least=_LINEAR[case])
+        judge(f"{case}: linear out=, times floor", [get(f"{own}linear-0-out", "times_floor")], most=_FLOOR[case])
+        peers = [get(at + peer, "times_flexcore") for peer in _AC_PEERS]
+        judge(f"{case}: ac, times the fastest peer's", peers, least=_AC[case])
+        if case == "mv_urban":
+            tensor = [get(f"{at}tensorpowerflow/tensor-{tol}", "times_flexcore") for tol in ("1e-06", "1e-08")]
+            judge(f"{case}: ac, times tensorpowerflow's", tensor, least=12.0)
+            ac = get(f"{own}ac-1e-08", "ms")
+            linear = [get(at + peer, "ms") for peer in _LINEAR_PEERS]
+            judge(f"{case}: ac, times peers' linear", [ms / ac for ms in linear if ms and ac], least=1.0)
+        for method in ("linear-0", "ac-1e-08"):
+            random = [
+                get(f"{own}{method}-out-random-order", "times_out"),
+                get(f"{own}{method}-random-order", "times_user_order"),
+            ]
+            judge(f"{case}: {method} in random order", random, most=1.5)
+            single = f"{own}{method}-out-1-thread"
+            if (get(single, "times_floor") or 0.0) >= 3.0:
+                judge(f"{case}: {method}, gain of threads", [get(single, "times_out")], least=1.5)
+    for name, row in known.items():
+        if name.startswith("growth/"):
+            judge(name.replace("/", " "), [row["exponent"]], most=1.05)
+        if name.startswith("memory/"):
+            judge(name.replace("/", " "), [row["times"]], most=1.3)
+    for method, limit in (("linear", 6.0), ("certified", 25.0)):
+        judge(f"capability {method}", [get(f"capability/capability {method}", "times_linear")], most=limit)
+    feeders = sum(name.startswith("accuracy/") for name in known)
+    judge("feeders in the accuracy table", [feeders or None], least=_ACCURACY_FEEDERS)
+    judge("floor, times np.copyto", [get("floor/floor", "times_copyto")], least=0.9)
+    return results

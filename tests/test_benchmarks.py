@@ -1,0 +1,73 @@
+"""Every case of the benchmarks runs once on small sizes, and all engines agree; times are not looked at."""
+
+import json
+
+import pytest
+
+from benchmarks.__main__ import main
+from benchmarks.targets import verdicts
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    path = tmp_path_factory.mktemp("benchmarks") / "figures.json"
+    report = main(["--quick", "--json", str(path)])
+    assert json.loads(path.read_text(encoding="utf-8")) == report
+    return report
+
+
+@pytest.fixture(scope="module")
+def rows(report):
+    return {row["name"]: row for row in report["rows"]}
+
+
+def test_names_are_unique(report, rows):
+    assert len(rows) == len(report["rows"])
+
+
+def test_converged_engines_agree_with_the_reference(rows):
+    converged = [row for row in rows.values() if row.get("model", "").startswith("AC") and row.get("v_error_pu")]
+    assert {row["name"].split("/")[2] for row in converged} >= {"flexcore", "power-grid-model", "pandapower"}
+    for row in converged:
+        loose = 1e-7 if "1e-06" in row["name"] or "lightsim2grid" in row["name"] else 2e-9
+        assert row["v_error_pu"] < loose, row
+        assert (row["p_error"] or 0.0) < 100 * loose, row
+
+
+def test_linear_engines_are_near_the_reference(rows):
+    linear = [row for row in rows.values() if row["name"].startswith("power_flow/") and "AC" not in row["model"]]
+    for row in linear:
+        assert (row["v_error_pu"] or 0.0) < 2e-3, row
+        assert (row["p_error"] or 0.0) < 0.05, row
+
+
+@pytest.mark.parametrize("case", ["mv_urban", "radial_city", "lv_forest"])
+@pytest.mark.parametrize("method", ["linear-0", "ac-1e-08"])
+def test_order_and_reused_outputs_change_no_error(rows, case, method):
+    base = rows[f"power_flow/{case}/flexcore/{method}"]
+    for way in ("out", "out-1-thread", "out-random-order", "random-order"):
+        other = rows[f"power_flow/{case}/flexcore/{method}-{way}"]
+        assert other["v_error_pu"] == pytest.approx(base["v_error_pu"], abs=1e-12)
+        assert other["p_error"] == pytest.approx(base["p_error"], abs=1e-12)
+
+
+def test_the_floor_is_the_last_row_of_each_case(report):
+    names = [row["name"] for row in report["rows"] if row["name"].startswith(("case/", "power_flow/"))]
+    ends = [*[k - 1 for k, name in enumerate(names) if name.startswith("case/")][1:], len(names) - 1]
+    assert all(names[k].endswith("/floor") for k in ends)
+
+
+def test_quick_figures_are_never_published(report, rows):
+    assert report["quick"]
+    assert not any(name.startswith("targets/") for name in rows)
+    with pytest.raises(SystemExit):
+        main(["--quick", "--page"])
+    with pytest.raises(SystemExit):
+        main(["--rounds", "3"])
+
+
+def test_every_promise_finds_its_figures(report):
+    names = [row["name"] for row in verdicts(report["rows"])]
+    assert len(names) == len(set(names))
+    assert sum("random order" in name for name in names) == 6
+    assert sum("growth" in name for name in names) == 6
