@@ -1,6 +1,5 @@
 """The power flow beside its peers and the floor, case by case; every row is checked against AC at 1e-12."""
 
-import gc
 from typing import Any
 
 import numpy as np
@@ -86,8 +85,6 @@ def check(engines: list[Engine], exact: PowerFlowResult) -> None:
             engine.v_error = float(np.abs(v - v_true[:, engine.steps]).max())
         if p is not None:
             engine.p_error = float(np.abs(p - p_true[:, engine.steps]).max() / largest)
-        del v, p
-        gc.collect()
 
 
 def rival(peer: Engine, own: list[Engine]) -> Engine:

@@ -18,7 +18,7 @@ def engines(case: Case, threads: int) -> list[Engine]:
     if case.net is None:
         return []
     n_steps = case.p.shape[1]
-    sample = np.linspace(0, n_steps - 1, min(_STEPS, n_steps // 4)).astype(int)
+    sample = np.linspace(0, n_steps - 1, min(_STEPS, n_steps // 8)).astype(int)
     ids = case.grid.node_ids
     build, net = timed(lambda: _with_profiles(case.net, ids, case.p[:, sample], case.q[:, sample]))
     # pandapower's own documentation names lightsim2grid as the faster solver
