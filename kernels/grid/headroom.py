@@ -141,6 +141,19 @@ def split_at_nodes(parent, carried, own_out, t0, t1):
                 own_out[up, t] -= carried[i, t]
 
 
+@kernel(I32, F64_2D, F64_2D_OUT, i64, i64)
+def subtree_min(parent, values, min_out, t0, t1):
+    """Smallest of `values` in each subtree, for steps t0..t1."""
+    for i in range(parent.shape[0]):
+        for t in range(t0, t1):
+            min_out[i, t] = values[i, t]
+    for i in range(parent.shape[0] - 1, -1, -1):
+        up = parent[i]
+        if up >= 0:
+            for t in range(t0, t1):
+                min_out[up, t] = min(min_out[up, t], min_out[i, t])
+
+
 @kernel(I32, F64_2D, F64_2D, F64_2D_OUT, F64_2D_OUT, i64, i64)
 def most_below(parent, headroom, power, most_out, cut_off_out, t0, t1):
     """Largest total that some dispatch of `power` can reach below each node (maximum flow on a tree).
