@@ -1,4 +1,4 @@
-"""Run the benchmarks: `python -m benchmarks [SUBJECT ...] [--quick] [--json FILE] [--page]`."""
+"""Run the benchmarks: `python -m benchmarks [SUBJECT ...] [--case NAME] [--quick] [--json FILE] [--page]`."""
 
 import argparse
 import importlib
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import page, targets
+from benchmarks.cases import CASES
 from benchmarks.timing import ROUNDS, machine
 
 #: File of each subject; the floor is the last.
@@ -18,13 +19,14 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     """Run what was asked for and return the report."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("subjects", nargs="*", metavar="SUBJECT", help=", ".join(SUBJECTS) + "; all by default")
+    parser.add_argument("--case", choices=tuple(CASES), help="one case of power_flow, which is then the only subject")
     parser.add_argument("--quick", action="store_true", help="every case once on small sizes: agreement, no timing")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"at least {ROUNDS}")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--page", action="store_true", help=f"write {PAGE.name} of the reference; not with --quick")
     options = parser.parse_args(arguments)
-    subjects = options.subjects or list(SUBJECTS)
+    subjects = ["power_flow"] if options.case else options.subjects or list(SUBJECTS)
     if unknown := set(subjects) - set(SUBJECTS):
         parser.error(f"unknown subjects: {', '.join(sorted(unknown))}")
     if options.page and (options.quick or set(subjects) != set(SUBJECTS)):
@@ -37,7 +39,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     print(page.heading(report))
     for name in subjects:
         subject = importlib.import_module(f"benchmarks.{name}")
-        rows = subject.run(threads=options.threads, quick=options.quick, rounds=rounds)
+        only = {"case": options.case} if options.case else {}
+        rows = subject.run(threads=options.threads, quick=options.quick, rounds=rounds, **only)
         report["rows"] += rows
         print(page.section(name, rows), flush=True)
     if not options.quick:

@@ -135,20 +135,22 @@ def run_case(case: Case, threads: int, rounds: int, quick: bool) -> list[dict[st
     return table
 
 
-def run(threads: int, quick: bool, rounds: int) -> list[dict[str, Any]]:
-    """Every case in turn; each is dropped before the next is made."""
+def run(threads: int, quick: bool, rounds: int, case: str | None = None) -> list[dict[str, Any]]:
+    """Every case in turn, or one; each is dropped before the next is made."""
     rows = []
     for name, make in CASES.items():
-        seconds, case = timed(lambda make=make: make(quick))
+        if case not in (None, name):
+            continue
+        seconds, made = timed(lambda make=make: make(quick))
         rows.append(
             {
                 "name": f"case/{name}",
-                "title": case.title,
-                "n_nodes": case.grid.n_nodes,
-                "n_steps": case.p.shape[1],
-                "bytes": case.bytes,
+                "title": made.title,
+                "n_nodes": made.grid.n_nodes,
+                "n_steps": made.p.shape[1],
+                "bytes": made.bytes,
                 "made_in_s": seconds,
             }
         )
-        rows += run_case(case, threads, rounds, quick)
+        rows += run_case(made, threads, rounds, quick)
     return rows

@@ -71,11 +71,12 @@ def test_the_box_passes_the_reference_certificate(seed):
         for key, lo, hi in zip(grid.node_ids.tolist(), bounds.v_lo_pu[:, 0], bounds.v_hi_pu[:, 0], strict=True)
     }
     mapped, ends = follow(tree, load, mine)
+    drop = max(abs(high - 1.0) for _, high in mine.values())  # of squared voltages, from about 1 at the roots
     for key, (lo, hi) in mapped.items():
         assert mine[key][0] <= lo
         assert hi <= mine[key][1]
-        # the box was widened by a part of the drop before it was mapped
-        assert mine[key][1] - mine[key][0] <= 4.0 * (box[key][1] - box[key][0]) + 2e-3
+        # the reference widens by less, in more rounds; 1.3e-4 of the drop is the most that was seen
+        assert mine[key][1] - mine[key][0] <= (box[key][1] - box[key][0]) + 4e-4 * drop + 1e-8
     forward = np.isin(grid.branch_ids, grid.branch_ids[grid.forest.branch[grid.forest.forward]])
     for name, part in (("p_{}_kw", 0), ("q_{}_kvar", 1)):
         low, high = (getattr(bounds, "branch_" + name.format(end))[:, 0] for end in ("lo", "hi"))
@@ -86,7 +87,7 @@ def test_the_box_passes_the_reference_certificate(seed):
         size = np.abs(p).sum()
         assert (low <= least + 1e-9 * size).all()
         assert (most <= high + 1e-9 * size).all()
-        assert (high - low).max() <= 4.0 * (most - least).max() + 2e-3 * size
+        assert (high - low).max() <= (most - least).max() + 4e-4 * size
 
 
 def test_nothing_but_a_line_gives_the_solution_itself():
