@@ -82,7 +82,7 @@ def capability(
         "alone" gives each perimeter what it could have if no other moved, and warns.
     weights : array_like, shape (n_perimeters,) or (n_perimeters, n_steps), optional
         Speeds of the filling. By default the stand-alone capabilities: all perimeters reach the same share of theirs
-        until one is stopped, the others go on.
+        until one is stopped, the others go on. Checked but not used by "max_total".
     tan_phi : float or (float, float)
         kvar per kW of every activation; "certified" also takes the smallest and the largest, and holds for any mixture.
     delivered_up_kw, delivered_down_kw : array_like, shape (n_nodes, n_steps), optional

@@ -143,7 +143,7 @@ def capability_from_headroom(
         "max_total" as safely seeks the largest sum, whoever it starves; exact where perimeters are connected.
         "alone" gives each perimeter what it could have if no other moved, and warns.
     weights : array_like, shape (n_perimeters,) or (n_perimeters, n_steps), optional
-        Speeds of the filling, by default the stand-alone capabilities.
+        Speeds of the filling, by default the stand-alone capabilities. Checked but not used by "max_total".
     tol_kw : float
         Below this a capability is red, and movable power is none at all. [kW]
     n_threads : int
