@@ -157,7 +157,7 @@ def capability(
             grid,
             p,
             q,
-            loss_sweeps=2,
+            loss_sweeps=3,
             tan_phi=slopes[1],
             delivered_up_kw=delivered_up_kw,
             delivered_down_kw=delivered_down_kw,

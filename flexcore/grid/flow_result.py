@@ -20,7 +20,7 @@ QUANTITIES = (
 #: Fields that a method fills, by quantity, in the order in which its kernel takes them; it leaves the others None.
 FILLS: dict[str, dict[str, tuple[str, ...]]] = {
     "dc": {name: (name,) for name in ("branch_p_kw", "branch_p_to_kw", "loading", "angle_deg")},
-    "linear": {name: (name,) for name in QUANTITIES[:6]},
+    "linear": {name: (name,) for name in QUANTITIES},
     "certified": {
         "branch_p_kw": ("branch_p_lo_kw", "branch_p_hi_kw"),
         "branch_q_kvar": ("branch_q_lo_kvar", "branch_q_hi_kvar"),

@@ -167,7 +167,7 @@ def activation_rows(
     p_kw: npt.ArrayLike,
     q_kvar: npt.ArrayLike,
     *,
-    loss_sweeps: int = 2,
+    loss_sweeps: int = 3,
     tan_phi: float = 0.0,
     delivered_up_kw: npt.ArrayLike | None = None,
     delivered_down_kw: npt.ArrayLike | None = None,

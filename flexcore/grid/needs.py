@@ -88,7 +88,7 @@ def find_needs(
     q_kvar: npt.ArrayLike,
     *,
     tan_phi: float = 0.0,
-    loss_sweeps: int = 2,
+    loss_sweeps: int = 3,
     tol_kw: float = 1e-6,
     tol_pu: float = 1e-9,
     margin_kw: npt.ArrayLike | None = None,

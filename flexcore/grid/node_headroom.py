@@ -71,7 +71,7 @@ def headroom(
     up_kw: npt.ArrayLike | None = None,
     down_kw: npt.ArrayLike | None = None,
     tan_phi: float | tuple[float, float] = 0.0,
-    loss_sweeps: int = 2,
+    loss_sweeps: int = 3,
     n_threads: int = 1,
 ) -> HeadroomResult:
     """Find the largest power that each node alone may add in each direction before a limit breaks.

@@ -109,7 +109,7 @@ def split_perimeters(
         grid,
         p_kw,
         q_kvar,
-        loss_sweeps=2,
+        loss_sweeps=3,
         tan_phi=tan_phi,
         delivered_up_kw=None,
         delivered_down_kw=None,

@@ -25,7 +25,7 @@ def power_flow(
     *,
     method: Method,
     outputs: Sequence[str] = ("branch_p_kw", "v_pu", "loading"),
-    loss_sweeps: int = 2,
+    loss_sweeps: int = 3,
     tolerance: float = 1e-8,
     max_iterations: int = 100,
     n_threads: int = 1,
@@ -39,19 +39,20 @@ def power_flow(
     p_kw, q_kvar : array_like, shape (n_nodes, n_steps)
         Net load per node in `grid.node_ids` order, positive = withdrawal. [kW, kvar] Without `q_kvar` there is none.
     method : {"dc", "linear", "certified", "ac"}
-        "dc": lossless, voltages 1 pu, node shunt conductance included. "linear": LinDistFlow, losses added by
-        `loss_sweeps` further sweeps, shunts at the no-load voltage. "certified": proved bounds of the AC solution, for
-        every voltage of the slack node within its dead band. "ac": the full equations.
+        "dc": lossless, voltages 1 pu, node shunt conductance included. "linear": LinDistFlow, or `loss_sweeps` sweeps
+        of DistFlow. "certified": proved bounds of the AC solution, for every voltage of the slack node within its dead
+        band. "ac": the full equations.
     outputs : sequence of str
         Quantities to compute; those that the method does not know stay None. "certified" gives the bounds of what is
         asked for, in fields of their own.
     loss_sweeps : int
-        For "linear"; 0 is plain LinDistFlow.
+        For "linear": sweeps that count losses, the first one and all shunts in it at the no-load voltage, each further
+        one at the voltages of the one before. 0 is plain LinDistFlow, one sweep without losses.
     tolerance : float
         For "ac": a step has converged when one sweep changes voltages by less than this (root of the sum of squares
         over a subtree). [pu]
     max_iterations : int
-        For "ac" and "certified": steps that need more sweeps get status 1.
+        For "ac" and "certified": steps that need more sweeps get status 1. "ac" makes at least two.
     n_threads : int
         Threads to use; the result has the same bits for any number.
     out : PowerFlowResult, optional
@@ -67,8 +68,8 @@ def power_flow(
 
     Notes
     -----
-    Linear and AC are the sweeps of Baran and Wu (1989, doi:10.1109/61.25627) and Shirmohammadi et al. (1988,
-    doi:10.1109/59.192932); see docs/explanation/power-flow.md.
+    Linear and AC are sweeps of the DistFlow equations of Baran and Wu (1989, doi:10.1109/61.25627); see
+    docs/explanation/power-flow.md.
     """
     check_option("method", method, tuple(FILLS))
     for name in outputs:

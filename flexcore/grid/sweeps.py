@@ -15,13 +15,17 @@ from flexcore.grid.network import Grid
 _LONGEST = 1 << 20  # steps in one block; what the work rows hold is the limit, and tests set a lower one
 _CACHE_BYTES = 1 << 22  # work rows beyond this leave the cache anyway: shorter blocks give threads more to share
 _SHORT = 48
+_LINE = 8  # float64 in a cache line
 _SPARE_ROWS = 2  # work rows beyond those of the nodes
 _PACK_NODES = 256  # subtrees are packed into jobs of about this many nodes
 _JOB_SECONDS = 0.02  # aim for one chunk of jobs
 
 
 # quantities that each method keeps for a node
-_QUANTITIES = {"dc": 2, "linear": 6, "certified": 12, "ac": 6}
+_QUANTITIES = {"dc": 2, "linear": 7, "certified": 12, "ac": 7}
+# Steps that go through all sweeps of an AC solution together: those that need one more hold up fewer others, and their
+# rows stay nearer to the processor
+_ITERATED = 64
 
 
 def _pack(forest: Forest) -> npt.NDArray[np.int64]:
@@ -45,14 +49,14 @@ class Jobs:
         Steps in a block.
     """
 
-    def __init__(self, forest: Forest, n_steps: int, quantities: int) -> None:
+    def __init__(self, forest: Forest, n_steps: int, quantities: int, longest: int = _LONGEST) -> None:
         from flexcore.kernels.grid.lanes import LANES
 
         sizes = forest.last[forest.heads] - forest.heads
         self._largest = int(sizes.max(initial=0)) + 1
         self.packs = _pack(forest)
         fits = 8 * self._largest * quantities * LANES <= _CACHE_BYTES
-        self.width = max(1, min(LANES if fits else _SHORT, _LONGEST, n_steps))
+        self.width = max(1, min(LANES if fits else _SHORT, longest, _LONGEST, n_steps))
         self.n = (self.packs.size - 1) * -(-n_steps // self.width)
         self._shape = (self._largest + _SPARE_ROWS, quantities * LANES)
         self._local: Any = threading.local()
@@ -60,7 +64,11 @@ class Jobs:
     def scratch(self) -> Array:
         """Return this thread's work rows, kept across its chunks: fresh memory would fault in page by page."""
         if not hasattr(self._local, "array"):
-            self._local.array = np.empty(self._shape)
+            # rows that start with a cache line are read and written without touching a second one
+            n = self._shape[0] * self._shape[1]
+            raw = np.empty(n + _LINE)
+            first = -(raw.ctypes.data // raw.itemsize) % _LINE
+            self._local.array = raw[first : first + n].reshape(self._shape)
         array: Array = self._local.array
         return array
 
@@ -102,7 +110,7 @@ def run_sweeps(
     status = np.zeros((forest.heads.size, n_steps), np.uint8)
     if not status.size:
         return status
-    jobs = Jobs(forest, n_steps, _QUANTITIES[method])
+    jobs = Jobs(forest, n_steps, _QUANTITIES[method], _ITERATED if method == "ac" else _LONGEST)
     empty = np.empty((0, 0))
     fills = FILLS[method]
     want = np.array([names[0] in arrays for names in fills.values()], np.uint8)
@@ -128,13 +136,6 @@ def run_sweeps(
                 *walk, forest.g_dc_pu, x_ratio, shift, forest.angle_root_deg, *limits, p, *cut, jobs.scratch(), *outs,
                 status, lo, hi,
             )  # fmt: skip
-    elif method == "linear":
-        from flexcore.kernels.grid import linear
-
-        def task(lo: int, hi: int) -> None:
-            linear.sweep(
-                *walk, *pi, forest.u_root, *limits, p, q, loss_sweeps, *cut, jobs.scratch(), *outs, status, lo, hi
-            )
     elif method == "certified":
         from flexcore.kernels.grid import certified
 
@@ -147,15 +148,15 @@ def run_sweeps(
                 *walk, *pi, *band, *limits, per_i, p, q, max_iterations, *cut, jobs.scratch(), *outs, status, lo, hi
             )
     else:
-        from flexcore.kernels.grid import ac
+        from flexcore.kernels.grid import distflow
 
         angles = (forest.shift_deg, forest.angle_root_deg)
+        stop = (loss_sweeps, tolerance, max_iterations if method == "ac" else 0)
 
         def task(lo: int, hi: int) -> None:
-            ac.sweep(
-                *walk, *pi, forest.u_root, *limits, *angles, p, q, tolerance, max_iterations, *cut, jobs.scratch(),
-                *outs, status, lo, hi,
-            )  # fmt: skip
+            distflow.sweep(
+                *walk, *pi, forest.u_root, *limits, *angles, p, q, *stop, *cut, jobs.scratch(), *outs, status, lo, hi
+            )
 
     run_chunks(task, jobs.n, n_threads=n_threads, chunk=jobs.chunk(n_threads))
     return status

@@ -132,7 +132,7 @@ def headroom_from_rows(
 
 
 def node_headroom(
-    grid: "Grid", p_kw: npt.ArrayLike, q_kvar: npt.ArrayLike, *, loss_sweeps: int = 2, tan_phi: float = 0.0
+    grid: "Grid", p_kw: npt.ArrayLike, q_kvar: npt.ArrayLike, *, loss_sweeps: int = 3, tan_phi: float = 0.0
 ) -> NodeHeadroom:
     """Compute the headroom of each node over a few reference snapshots of node loads.
 

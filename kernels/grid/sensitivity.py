@@ -8,8 +8,8 @@ import math
 import numpy as np
 
 from flexcore.kernels._jit import F64, F64_2D, F64_2D_OUT, F64_3D_OUT, I32, I64, U8_2D_OUT, f64, i64, inner, kernel
-from flexcore.kernels.grid.ac import _VI, _VR, solve
 from flexcore.kernels.grid.lanes import lanes
+from flexcore.kernels.grid.phasors import _VI, _VR, solve
 from flexcore.kernels.grid.tangent import (
     _DI,
     _DR,

@@ -13,8 +13,8 @@ Re(conj(l) dV) is the sum of Re(n c) over all nodes.
 import numpy as np
 
 from flexcore.kernels._jit import inner
-from flexcore.kernels.grid.ac import _JI, _JR, _P, _Q, _VI, _VR
 from flexcore.kernels.grid.lanes import LANES, lanes
+from flexcore.kernels.grid.phasors import _JI, _JR, _P, _Q, _VI, _VR
 
 # beside the quantities of the AC sweep: the map F of the branch above. The currents f stand in J; the changes of the
 # voltages take the place of the loads, which only the elimination needs

@@ -146,8 +146,9 @@ def ac_sweep(nodes, branches, load_kva, *, sweeps=200):
 def linear(nodes, branches, load_kva, loss_sweeps):
     """LinDistFlow: squared voltages and the power into both branch ends.
 
-    Shunts take their power at the no-load voltage. Each loss sweep takes the current of a branch from the flow at its
-    far end (losses below already in) and the squared voltage there of the sweep before.
+    Each loss sweep takes the current of a branch from the flow at its far end (losses below already in) and the squared
+    voltage there of the sweep before, shunts take that voltage too; the first sweep takes the no-load voltage. Without
+    loss sweeps there is one sweep without currents.
     """
     node_rows, shunt, elements = per_unit(nodes, branches)
     feeding = walk(node_rows, elements)
@@ -158,9 +159,9 @@ def linear(nodes, branches, load_kva, loss_sweeps):
         else:
             near, e = feed
             idle[key] = idle[near] / abs(e["n"]) ** 2 if near == e["f"] else idle[near] * abs(e["n"]) ** 2
-    u, flows = None, {}
-    for _ in range(loss_sweeps + 1):
-        taken = {key: load_kva.get(key, 0) + shunt[key].conjugate() * idle[key] for key in feeding}
+    u, flows = dict(idle), {}
+    for _ in range(max(loss_sweeps, 1)):
+        taken = {key: load_kva.get(key, 0) + shunt[key].conjugate() * u[key] for key in feeding}
         at_child, loss = {}, {}
         for key in reversed(list(feeding)):
             if feeding[key] is None:
@@ -168,17 +169,16 @@ def linear(nodes, branches, load_kva, loss_sweeps):
             near, e = feeding[key]
             ratio2 = abs(e["n"]) ** 2
             # voltages at the two ends of the series impedance
-            idle_inner = idle[near] / ratio2 if near == e["f"] else idle[key] / ratio2
-            idle_far = idle[key] if near == e["f"] else idle_inner
-            idle_near = idle_inner if near == e["f"] else idle[near]
-            u_far = None if u is None else (u[key] if near == e["f"] else u[key] / ratio2)
-            at_child[key] = taken[key] + e["half"].conjugate() * idle_far
-            loss[key] = 0 if u is None else abs(at_child[key]) ** 2 / u_far
+            inner = u[near] / ratio2 if near == e["f"] else u[key] / ratio2
+            u_far = u[key] if near == e["f"] else inner
+            u_near = inner if near == e["f"] else u[near]
+            at_child[key] = taken[key] + e["half"].conjugate() * u_far
+            loss[key] = abs(at_child[key]) ** 2 / u_far if loss_sweeps else 0
             sending = at_child[key] + e["z"] * loss[key]
-            end = e["half"].conjugate() * idle_near
+            end = e["half"].conjugate() * u_near
             taken[near] += sending + end
             into_near = sending + end
-            into_far = e["half"].conjugate() * idle_far - at_child[key]
+            into_far = e["half"].conjugate() * u_far - at_child[key]
             flows[e["id"]] = (into_near, into_far) if near == e["f"] else (into_far, into_near)
         u = {}
         for key, feed in feeding.items():
