@@ -23,6 +23,7 @@ _EXPORTS: dict[str, str] = {
     "find_needs": "flexcore.grid.needs",
     "capability": "flexcore.grid.capability",
     "capability_from_headroom": "flexcore.grid.from_headroom",
+    "operating_envelopes": "flexcore.grid.envelopes",
     "optimistic_capability": "flexcore.grid.optimistic",
     "split_perimeters": "flexcore.grid.perimeters",
     "Register": "flexcore.register.register",
