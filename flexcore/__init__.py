@@ -25,6 +25,7 @@ _EXPORTS: dict[str, str] = {
     "capability_from_headroom": "flexcore.grid.from_headroom",
     "operating_envelopes": "flexcore.grid.envelopes",
     "optimistic_capability": "flexcore.grid.optimistic",
+    "shadow_prices": "flexcore.grid.shadow_prices",
     "split_perimeters": "flexcore.grid.perimeters",
     "Register": "flexcore.register.register",
     "clear": "flexcore.market.clearing",
