@@ -14,6 +14,7 @@ from flexcore.grid.filling import Caps, Problem, fill_certified, fill_linear
 from flexcore.grid.headroom import carried_by_branches, forecast_and_rows, sensitivity
 from flexcore.grid.network import Grid
 from flexcore.grid.sharing import PerimeterPairs, Shares, label_nodes, pair_perimeters, speeds_of
+from flexcore.grid.value import values_of
 
 __all__ = ["GREEN", "RED", "YELLOW", "capability"]
 
@@ -51,8 +52,10 @@ def capability(
     down_kw: npt.ArrayLike,
     perimeter: npt.ArrayLike,
     method: Literal["certified", "linear"] = "certified",
-    sharing: Literal["joint", "filling", "max_total", "alone"] = "joint",
+    sharing: Literal["joint", "filling", "max_total", "value", "alone"] = "joint",
     weights: npt.ArrayLike | None = None,
+    values_up: npt.ArrayLike | None = None,
+    values_down: npt.ArrayLike | None = None,
     tan_phi: float | tuple[float, float] = 0.0,
     delivered_up_kw: npt.ArrayLike | None = None,
     delivered_down_kw: npt.ArrayLike | None = None,
@@ -76,13 +79,17 @@ def capability(
     method : {"certified", "linear"}
         What the headrooms come from: bounds of the AC power flow that hold for every dispatch within the
         capabilities, or a linear power flow with losses.
-    sharing : {"joint", "filling", "max_total", "alone"}
+    sharing : {"joint", "filling", "max_total", "value", "alone"}
         "joint" (the same as "filling") shares common headroom by progressive filling, safe for all perimeters together.
         "max_total" as safely seeks the largest sum, whoever it starves; `largest_*` says where none is larger.
+        "value" as safely seeks the largest sum of cap times value; it may need a solver, step by step.
         "alone" gives each perimeter what it could have if no other moved, and warns.
     weights : array_like, shape (n_perimeters,) or (n_perimeters, n_steps), optional
         Speeds of the filling. By default the stand-alone capabilities: all perimeters reach the same share of theirs
-        until one is stopped, the others go on. Checked but not used by "max_total".
+        until one is stopped, the others go on. Checked but not used by "max_total" and "value".
+    values_up, values_down : array_like, shape (n_perimeters,) or (n_perimeters, n_steps), optional
+        With sharing="value": what a kW of each perimeter's capability is worth, such as a bid price. By default all are
+        worth the same. Only ratios count. [EUR/kW]
     tan_phi : float or (float, float)
         kvar per kW of every activation; "certified" also takes the smallest and the largest, and holds for any mixture.
     delivered_up_kw, delivered_down_kw : array_like, shape (n_nodes, n_steps), optional
@@ -106,7 +113,7 @@ def capability(
     Raises
     ------
     ValidationError
-        FX-A001 shapes, FX-A003 NaN, FX-A004 negative flexibility, FX-A006 a label below -1, FX-G052 weights.
+        FX-A001 shapes, FX-A003 NaN, FX-A004 negative flexibility or value, FX-A006 a label below -1, FX-G052 weights.
     OptionError
         FX-E002 for an unknown method or sharing.
     GridError
@@ -125,7 +132,7 @@ def capability(
     fills rows that are proved for everything up to a ceiling, and never exceeds it (docs/explanation/certified.md).
     """
     check_option("method", method, ("certified", "linear"))
-    check_option("sharing", sharing, ("joint", "filling", "max_total", "alone"))
+    check_option("sharing", sharing, ("joint", "filling", "max_total", "value", "alone"))
     if sharing == "alone":
         warnings.warn(
             "sharing='alone': each capability is safe only if no other perimeter moves", UserWarning, stacklevel=2
@@ -140,6 +147,10 @@ def capability(
     moves = np.logical_or(up.any(axis=1), down.any(axis=1))[forest.order]
     pairs = pair_perimeters(forest.parent, forest.last, label, moves, n_perimeters)
     kept = forest.order[pairs.element]
+    values = [
+        values_of(given, name, n_perimeters, p.shape[1])
+        for name, given in (("values_up", values_up), ("values_down", values_down))
+    ]
     problem = Problem(
         grid=grid,
         pairs=pairs,
@@ -150,6 +161,7 @@ def capability(
         slack_pu=float(as_float(voltage_slack_pu, "voltage_slack_pu", shape=(), non_negative=True)),
         sharing=sharing,
         n_threads=n_threads,
+        values=np.stack(values, axis=1) if sharing == "value" else None,
     )
     delivered = delivered_down_kw, delivered_up_kw
     if method == "linear":

@@ -40,8 +40,8 @@ class CapabilityResult:
     status_up, status_down : ndarray of uint8, shape (n_steps,)
         0 exact; 1 safe, but a search was cut off before it could raise the caps further.
     largest_up, largest_down : ndarray of bool, shape (n_steps,)
-        With sharing="max_total": no caps that are safe on these rows (and not above what "certified" proved them for)
-        have a larger sum. False where that is not known, and for any other sharing.
+        With sharing="max_total" or "value": no caps that are safe on these rows (and not above what "certified" proved
+        them for) have a larger sum, or value. False where that is not known, and for any other sharing.
     rows : ActivationRows
         The rows that the capabilities respect, with the losses used.
     method, sharing : str

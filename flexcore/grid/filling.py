@@ -12,6 +12,7 @@ from flexcore.grid.headroom import ActivationRows, Forecast, with_margin, with_s
 from flexcore.grid.max_total import share_max_total
 from flexcore.grid.network import Grid
 from flexcore.grid.sharing import PerimeterPairs, Rooms, Shares, rooms_of, share
+from flexcore.grid.value import share_by_value
 
 __all__ = ["Caps", "Filled", "Problem", "fill_certified", "fill_linear"]
 
@@ -51,6 +52,7 @@ class Problem(NamedTuple):
     slack_pu: float
     sharing: str
     n_threads: int
+    values: F8 | None = None  # worth of up and down caps, (n_steps, 2, n_perimeters), where `sharing` needs it
 
     def fill(self, rows: ActivationRows, *, upward: bool, ceiling: F8 | None = None) -> Filled:
         """Share the rooms that `rows` leave in one direction."""
@@ -64,6 +66,10 @@ class Problem(NamedTuple):
         )
         if self.sharing == "max_total":
             shares, largest = share_max_total(*problem, ceiling=ceiling, n_threads=self.n_threads)
+            return Filled(shares, rooms, largest)
+        if self.values is not None:
+            worth = np.ascontiguousarray(self.values[:, 0 if upward else 1])
+            shares, largest = share_by_value(*problem, values=worth, ceiling=ceiling, n_threads=self.n_threads)
             return Filled(shares, rooms, largest)
         shares = share(
             *problem,
@@ -126,6 +132,7 @@ class _Case(NamedTuple):
                 up=problem.up[steps],
                 down=problem.down[steps],
                 speeds=None if problem.speeds is None else problem.speeds[steps],
+                values=None if problem.values is None else problem.values[steps],
             ),
             forecast=(self.forecast[0][:, steps], self.forecast[1][:, steps]),
             fixed=(self.fixed[0][:, steps], self.fixed[1][:, steps]),

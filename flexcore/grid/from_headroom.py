@@ -12,6 +12,7 @@ from flexcore.errors import Findings, check_option
 from flexcore.grid.capability_result import colour_of
 from flexcore.grid.max_total import share_max_total
 from flexcore.grid.sharing import pair_perimeters, share, speeds_of
+from flexcore.grid.value import share_by_value, values_of
 
 __all__ = ["HeadroomCapability", "HeadroomTree", "capability_from_headroom", "read_headroom", "read_tree"]
 
@@ -41,7 +42,8 @@ class HeadroomCapability:
     status : ndarray of uint8, shape (n_steps,)
         0 exact; 1 safe, but a search was cut off before it could raise the caps further.
     largest : ndarray of bool, shape (n_steps,)
-        With sharing="max_total": no jointly safe caps have a larger sum. False where that is not known.
+        With sharing="max_total" or "value": no jointly safe caps have a larger sum, or value. False where that is not
+        known.
     sharing : str
     """
 
@@ -120,8 +122,9 @@ def capability_from_headroom(
     movable_kw: npt.ArrayLike,
     *,
     perimeter: npt.ArrayLike,
-    sharing: Literal["joint", "filling", "max_total", "alone"] = "joint",
+    sharing: Literal["joint", "filling", "max_total", "value", "alone"] = "joint",
     weights: npt.ArrayLike | None = None,
+    values: npt.ArrayLike | None = None,
     tol_kw: float = 1e-3,
     n_threads: int = 1,
 ) -> HeadroomCapability:
@@ -138,12 +141,15 @@ def capability_from_headroom(
         What could move at each node in this direction. [kW]
     perimeter : array_like of int, shape (n_nodes,)
         Label 0, 1, ... of each node's perimeter, any pattern; -1: nothing may move there.
-    sharing : {"joint", "filling", "max_total", "alone"}
+    sharing : {"joint", "filling", "max_total", "value", "alone"}
         "joint" (the same as "filling") shares common headroom by progressive filling, safe for all perimeters together.
         "max_total" as safely seeks the largest sum, whoever it starves; exact where perimeters are connected.
+        "value" as safely seeks the largest sum of cap times value; it may need a solver, step by step.
         "alone" gives each perimeter what it could have if no other moved, and warns.
     weights : array_like, shape (n_perimeters,) or (n_perimeters, n_steps), optional
-        Speeds of the filling, by default the stand-alone capabilities. Checked but not used by "max_total".
+        Speeds of the filling, by default the stand-alone capabilities. Checked but not used by "max_total" and "value".
+    values : array_like, shape (n_perimeters,) or (n_perimeters, n_steps), optional
+        With sharing="value": what a kW of each perimeter's capability is worth; by default all the same. [EUR/kW]
     tol_kw : float
         Below this a capability is red, and movable power is none at all. [kW]
     n_threads : int
@@ -155,7 +161,7 @@ def capability_from_headroom(
     Raises
     ------
     ValidationError
-        FX-A001 shapes, FX-A003 NaN, FX-A004 negative movable power, FX-A006 a parent or a label out of range,
+        FX-A001 shapes, FX-A003 NaN, FX-A004 negative movable power or value, FX-A006 a parent or a label out of range,
         FX-G001 parents in a loop, FX-G010 a node that is its own parent, FX-G052 weights.
     OptionError
         FX-E002 for an unknown sharing.
@@ -180,7 +186,7 @@ def capability_from_headroom(
     >>> found.cap_kw.ravel().tolist()
     [1.0, 3.0]
     """
-    check_option("sharing", sharing, ("joint", "filling", "max_total", "alone"))
+    check_option("sharing", sharing, ("joint", "filling", "max_total", "value", "alone"))
     if sharing == "alone":
         warnings.warn(
             "sharing='alone': each capability is safe only if no other perimeter moves", UserWarning, stacklevel=2
@@ -198,8 +204,11 @@ def capability_from_headroom(
     power = np.ascontiguousarray(movable[kept].T)
     problem = (pairs, np.zeros(kept.size), power, head, np.full(head.shape, np.inf))
     speeds = speeds_of(weights, n_perimeters, movable.shape[1])
+    worth = values_of(values, "values", n_perimeters, movable.shape[1])
     if sharing == "max_total":
         shares, largest = share_max_total(*problem, n_threads=n_threads)
+    elif sharing == "value":
+        shares, largest = share_by_value(*problem, values=worth, n_threads=n_threads)
     else:
         shares = share(*problem, weights=speeds, alone=sharing == "alone", n_threads=n_threads)
         largest = np.zeros(movable.shape[1], np.bool_)

@@ -481,7 +481,7 @@ def test_bad_input_is_refused_by_code():
         with pytest.raises(ValidationError) as caught:
             capability(grid, ones, ones, **(fine | change))
         assert caught.value.codes == (code,), change
-    for change in ({"method": "dc"}, {"sharing": "value"}):
+    for change in ({"method": "dc"}, {"sharing": "most"}):
         with pytest.raises(OptionError) as caught:
             capability(grid, ones, ones, **(fine | change))
         assert "linear" in str(caught.value) or "joint" in str(caught.value)
