@@ -12,6 +12,8 @@ from flexcore.errors import check_option
 from flexcore.grid.capability_result import GREEN, RED, YELLOW, CapabilityResult, colour_of
 from flexcore.grid.filling import Caps, Problem, fill_certified, fill_linear
 from flexcore.grid.headroom import carried_by_branches, forecast_and_rows, sensitivity
+from flexcore.grid.nested import group_limits
+from flexcore.grid.nested_certified import fill_nested_certified
 from flexcore.grid.network import Grid
 from flexcore.grid.sharing import PerimeterPairs, Shares, label_nodes, pair_perimeters, speeds_of
 from flexcore.grid.value import values_of
@@ -52,7 +54,7 @@ def capability(
     down_kw: npt.ArrayLike,
     perimeter: npt.ArrayLike,
     method: Literal["certified", "linear"] = "certified",
-    sharing: Literal["joint", "filling", "max_total", "value", "alone"] = "joint",
+    sharing: Literal["joint", "filling", "max_total", "value", "nested", "alone"] = "joint",
     weights: npt.ArrayLike | None = None,
     values_up: npt.ArrayLike | None = None,
     values_down: npt.ArrayLike | None = None,
@@ -79,10 +81,12 @@ def capability(
     method : {"certified", "linear"}
         What the headrooms come from: bounds of the AC power flow that hold for every dispatch within the
         capabilities, or a linear power flow with losses.
-    sharing : {"joint", "filling", "max_total", "value", "alone"}
+    sharing : {"joint", "filling", "max_total", "value", "nested", "alone"}
         "joint" (the same as "filling") shares common headroom by progressive filling, safe for all perimeters together.
         "max_total" as safely seeks the largest sum, whoever it starves; `largest_*` says where none is larger.
         "value" as safely seeks the largest sum of cap times value; it may need a solver, step by step.
+        "nested" publishes wider capabilities and, where perimeters share an element, a limit on their sum: `groups`.
+        They are safe only together; where branches alone limit whole subtrees they admit all that is jointly safe.
         "alone" gives each perimeter what it could have if no other moved, and warns.
     weights : array_like, shape (n_perimeters,) or (n_perimeters, n_steps), optional
         Speeds of the filling. By default the stand-alone capabilities: all perimeters reach the same share of theirs
@@ -132,7 +136,7 @@ def capability(
     fills rows that are proved for everything up to a ceiling, and never exceeds it (docs/explanation/certified.md).
     """
     check_option("method", method, ("certified", "linear"))
-    check_option("sharing", sharing, ("joint", "filling", "max_total", "value", "alone"))
+    check_option("sharing", sharing, ("joint", "filling", "max_total", "value", "nested", "alone"))
     if sharing == "alone":
         warnings.warn(
             "sharing='alone': each capability is safe only if no other perimeter moves", UserWarning, stacklevel=2
@@ -178,11 +182,12 @@ def capability(
         caps = fill_linear(problem, forecast, plain, margin_kw)
     else:
         case = (p, q), _fixed_spread(grid, delivered, margin_kw, p.shape, n_threads), slopes
-        caps = fill_certified(problem, *case, ways=(True, together))
+        fill = fill_nested_certified if sharing == "nested" else fill_certified
+        caps = fill(problem, *case, ways=(True, together))
         if not together:
-            caps = _one_at_a_time(caps, fill_certified(problem, *case, ways=(False, True)))
+            caps = _one_at_a_time(caps, fill(problem, *case, ways=(False, True)))
     columns: dict[str, Any] = {}
-    for way, (shares, rooms, largest) in (("up", caps.up), ("down", caps.down)):
+    for way, (shares, rooms, largest, _) in (("up", caps.up), ("down", caps.down)):
         columns |= {
             f"{way}_kw": np.ascontiguousarray(shares.cap.T),
             f"movable_{way}_kw": np.ascontiguousarray(shares.movable.T),
@@ -201,6 +206,9 @@ def capability(
         sharing="joint" if sharing == "filling" else sharing,
         certified=caps.certified,
         together=together,
+        groups=None
+        if caps.up.limit is None or caps.down.limit is None
+        else group_limits(grid, pairs, caps.up.limit, caps.down.limit),
     )
 
 

@@ -18,13 +18,45 @@ NOT_LIMITED, THERMAL, VOLTAGE, SHARED = 0, 1, 2, 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class GroupLimits:
+    """Published limits on sums of capabilities: any two groups lie one inside the other or apart.
+
+    Attributes
+    ----------
+    node : ndarray of int32, shape (n_groups,)
+        Position of the node below whose branch all members lie; a group comes after those that contain it.
+    branch : ndarray of int32, shape (n_groups,)
+        Position of that branch; -1 at a root.
+    ptr, perimeter : ndarray of int32
+        Members of group g: `perimeter[ptr[g] : ptr[g + 1]]`, at least two.
+    up_kw, down_kw : ndarray, shape (n_groups, n_steps)
+        The members together may use no more than that; infinite where the group does not limit. [kW]
+    """
+
+    node: I4
+    branch: I4
+    ptr: I4
+    perimeter: I4
+    up_kw: F8
+    down_kw: F8
+
+    def __len__(self) -> int:
+        return int(self.node.size)
+
+    def members(self, group: int) -> I4:
+        """Return the perimeters of one group."""
+        return self.perimeter[self.ptr[group] : self.ptr[group + 1]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class CapabilityResult:
     """Capability and colour per perimeter, step and direction.
 
     Attributes
     ----------
     up_kw, down_kw : ndarray, shape (n_perimeters, n_steps)
-        Any dispatch of at most that total inside each perimeter is safe. [kW]
+        Any dispatch of at most that total inside each perimeter is safe. With sharing="nested" only together with the
+        limits of `groups`. [kW]
     movable_up_kw, movable_down_kw : ndarray, shape (n_perimeters, n_steps)
         What could move. [kW]
     colour_up, colour_down : ndarray of uint8, shape (n_perimeters, n_steps)
@@ -51,6 +83,8 @@ class CapabilityResult:
         concerned at 0.
     together : bool
         Up and down of one step are safe together; else one direction per step is.
+    groups : GroupLimits or None
+        With sharing="nested": what groups of perimeters may use together. None for any other sharing.
     """
 
     up_kw: F8
@@ -76,6 +110,7 @@ class CapabilityResult:
     sharing: str
     certified: npt.NDArray[np.bool_]
     together: bool
+    groups: GroupLimits | None = None
 
 
 def colour_of(cap: F8, movable: F8, tol_kw: float) -> U1:

@@ -10,6 +10,7 @@ from flexcore.chunks import run_chunks
 from flexcore.grid.certified import CertifiedRows, Spread, certified_rows
 from flexcore.grid.headroom import ActivationRows, Forecast, with_margin, with_stressed_losses
 from flexcore.grid.max_total import share_max_total
+from flexcore.grid.nested import share_nested
 from flexcore.grid.network import Grid
 from flexcore.grid.sharing import PerimeterPairs, Rooms, Shares, rooms_of, share
 from flexcore.grid.value import share_by_value
@@ -24,11 +25,15 @@ _CLOSE = 0.999  # caps that lose less than this share to the losses of the dispa
 
 
 class Filled(NamedTuple):
-    """Caps of one direction, the rooms that they were filled from, and the steps in which no sum of caps is larger."""
+    """Caps of one direction, the rooms that they were filled from, and the steps in which no sum of caps is larger.
+
+    `limit` are those of groups, (n_steps, kept), where the sharing has any.
+    """
 
     shares: Shares
     rooms: Rooms
     largest: npt.NDArray[np.bool_]
+    limit: F8 | None = None
 
 
 class Caps(NamedTuple):
@@ -67,6 +72,9 @@ class Problem(NamedTuple):
         if self.sharing == "max_total":
             shares, largest = share_max_total(*problem, ceiling=ceiling, n_threads=self.n_threads)
             return Filled(shares, rooms, largest)
+        if self.sharing == "nested":
+            nested = share_nested(*problem, weights=self.speeds, n_threads=self.n_threads)
+            return Filled(nested.shares, rooms, np.zeros(rows.n_steps, np.bool_), nested.limit)
         if self.values is not None:
             worth = np.ascontiguousarray(self.values[:, 0 if upward else 1])
             shares, largest = share_by_value(*problem, values=worth, ceiling=ceiling, n_threads=self.n_threads)
