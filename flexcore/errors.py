@@ -50,6 +50,7 @@ CODES: dict[str, str] = {
     "FX-G051": "the forecast power flow has no voltage: the load is beyond what can be fed",
     "FX-G052": "a sharing weight is not positive",
     "FX-G053": "a sensitivity is asked for without naming nodes",
+    "FX-G054": "topologies do not have the same nodes",
     "FX-O101": "an offer was submitted after the gate of its session",
     "FX-O102": "an offer line was cut: it still counted PODs that are held",
     "FX-O103": "an offer line was withdrawn: it still counted PODs that are held",
