@@ -1,7 +1,6 @@
 """Capability of perimeters: the total that any dispatch inside may reach, safe for all perimeters together."""
 
 import warnings
-from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -9,40 +8,15 @@ import numpy.typing as npt
 
 from flexcore.arrays import as_float
 from flexcore.errors import check_option
+from flexcore.grid.capability_call import Call, solve
 from flexcore.grid.capability_result import GREEN, RED, YELLOW, CapabilityResult, colour_of
-from flexcore.grid.filling import Caps, Problem, fill_certified, fill_linear
-from flexcore.grid.headroom import carried_by_branches, forecast_and_rows, sensitivity
-from flexcore.grid.nested import group_limits
-from flexcore.grid.nested_certified import fill_nested_certified
+from flexcore.grid.full_use import solve_where_needed
+from flexcore.grid.headroom import sensitivity
 from flexcore.grid.network import Grid
-from flexcore.grid.sharing import PerimeterPairs, Shares, label_nodes, pair_perimeters, speeds_of
+from flexcore.grid.sharing import label_nodes, speeds_of
 from flexcore.grid.value import values_of
 
 __all__ = ["GREEN", "RED", "YELLOW", "capability"]
-
-F8 = npt.NDArray[np.float64]
-I4 = npt.NDArray[np.int32]
-
-
-def _least_roomy_node(grid: Grid, room: F8, position: int, step: int) -> int:
-    """Node position of the smallest room in the subtree at a preorder position; the first in preorder on a tie."""
-    last = int(grid.forest.last[position])
-    return int(grid.forest.order[position + int(np.argmin(room[position:last, step]))])
-
-
-def _binding(grid: Grid, pairs: PerimeterPairs, shares: Shares, room: F8) -> I4:
-    """Positions of limiting branches and nodes, (n_perimeters, n_steps)."""
-    if not pairs.element.size:
-        return np.full(shares.row.T.shape, -1, np.int32)
-    place = pairs.element[np.maximum(shares.row, 0)]
-    result = np.where(shares.row < 0, -1, grid.forest.branch[place]).astype(np.int32)
-    known: dict[tuple[int, int], int] = {}
-    for step, k in np.argwhere((shares.at_node == 1) & (shares.row >= 0)):
-        key = (int(place[step, k]), int(step))
-        if key not in known:
-            known[key] = _least_roomy_node(grid, room, *key)
-        result[step, k] = known[key]
-    return np.ascontiguousarray(result.T)
 
 
 def capability(
@@ -147,75 +121,60 @@ def capability(
     down = as_float(down_kw, "down_kw", shape=p.shape, non_negative=True)
     slopes = _slopes(tan_phi, method)
     label, n_perimeters = label_nodes(grid, perimeter)
-    forest = grid.forest
-    moves = np.logical_or(up.any(axis=1), down.any(axis=1))[forest.order]
-    pairs = pair_perimeters(forest.parent, forest.last, label, moves, n_perimeters)
-    kept = forest.order[pairs.element]
     values = [
         values_of(given, name, n_perimeters, p.shape[1])
         for name, given in (("values_up", values_up), ("values_down", values_down))
     ]
-    problem = Problem(
-        grid=grid,
-        pairs=pairs,
-        m=sensitivity(grid, slopes),
-        up=np.ascontiguousarray(up[kept].T),
-        down=np.ascontiguousarray(down[kept].T),
-        speeds=speeds_of(weights, n_perimeters, p.shape[1]),
-        slack_pu=float(as_float(voltage_slack_pu, "voltage_slack_pu", shape=(), non_negative=True)),
-        sharing=sharing,
-        n_threads=n_threads,
-        values=np.stack(values, axis=1) if sharing == "value" else None,
-    )
-    delivered = delivered_down_kw, delivered_up_kw
-    if method == "linear":
-        forecast, plain = forecast_and_rows(
-            grid,
-            p,
-            q,
-            loss_sweeps=3,
-            tan_phi=slopes[1],
-            delivered_up_kw=delivered_up_kw,
-            delivered_down_kw=delivered_down_kw,
-            n_threads=n_threads,
+    further = {
+        key: None if given is None else as_float(given, name, shape=p.shape, non_negative=True)
+        for key, name, given in (
+            ("delivered_up", "delivered_up_kw", delivered_up_kw),
+            ("delivered_down", "delivered_down_kw", delivered_down_kw),
+            ("margin", "margin_kw", margin_kw),
         )
-        caps = fill_linear(problem, forecast, plain, margin_kw)
-    else:
-        case = (p, q), _fixed_spread(grid, delivered, margin_kw, p.shape, n_threads), slopes
-        fill = fill_nested_certified if sharing == "nested" else fill_certified
-        caps = fill(problem, *case, ways=(True, together))
-        if not together:
-            caps = _one_at_a_time(caps, fill(problem, *case, ways=(False, True)))
+    }
+    call = Call(
+        grid=grid,
+        label=label,
+        n_perimeters=n_perimeters,
+        p=p,
+        q=q,
+        up=up,
+        down=down,
+        **further,
+        m=sensitivity(grid, slopes),
+        slopes=slopes,
+        speeds=speeds_of(weights, n_perimeters, p.shape[1]),
+        values=np.stack(values, axis=1) if sharing == "value" else None,
+        slack_pu=float(as_float(voltage_slack_pu, "voltage_slack_pu", shape=(), non_negative=True)),
+        method=method,
+        sharing="joint" if sharing == "filling" else sharing,
+        together=together,
+        n_threads=n_threads,
+    )
+    found = solve_where_needed(call) if call.sharing == "joint" else solve(call)
     columns: dict[str, Any] = {}
-    for way, (shares, rooms, largest, _) in (("up", caps.up), ("down", caps.down)):
+    for name, way in (("up", found.up), ("down", found.down)):
         columns |= {
-            f"{way}_kw": np.ascontiguousarray(shares.cap.T),
-            f"movable_{way}_kw": np.ascontiguousarray(shares.movable.T),
-            f"colour_{way}": colour_of(shares.cap, shares.movable, tol_kw),
-            f"kind_{way}": np.ascontiguousarray(shares.kind.T),
-            f"binding_{way}": _binding(grid, pairs, shares, rooms.room_of_node),
-            f"at_node_{way}": np.ascontiguousarray(shares.at_node.T.astype(np.bool_)),
-            f"margin_{way}_kw": np.ascontiguousarray(shares.margin.T),
-            f"status_{way}": shares.status,
-            f"largest_{way}": largest,
+            f"{name}_kw": way.cap,
+            f"movable_{name}_kw": way.movable,
+            f"colour_{name}": colour_of(way.cap, way.movable, tol_kw),
+            f"kind_{name}": way.kind,
+            f"binding_{name}": way.binding,
+            f"at_node_{name}": way.at_node,
+            f"margin_{name}_kw": way.margin,
+            f"status_{name}": way.status,
+            f"largest_{name}": way.largest,
         }
     return CapabilityResult(
         **columns,
-        rows=caps.rows,
+        rows=found.rows,
         method=method,
-        sharing="joint" if sharing == "filling" else sharing,
-        certified=caps.certified,
+        sharing=call.sharing,
+        certified=found.certified,
         together=together,
-        groups=None
-        if caps.up.limit is None or caps.down.limit is None
-        else group_limits(grid, pairs, caps.up.limit, caps.down.limit),
+        groups=found.groups,
     )
-
-
-def _one_at_a_time(up: Caps, down: Caps) -> Caps:
-    """Join the results of two calls in which only one direction moves."""
-    rows = replace(up.rows, lower_kw=down.rows.lower_kw, w_lower=down.rows.w_lower)
-    return Caps(up.up, down.down, rows, up.certified & down.certified)
 
 
 def _slopes(tan_phi: float | tuple[float, float], method: str) -> tuple[float, float]:
@@ -223,26 +182,3 @@ def _slopes(tan_phi: float | tuple[float, float], method: str) -> tuple[float, f
     pair = method == "certified" and np.ndim(tan_phi) == 1
     values = as_float(tan_phi, "tan_phi", shape=(2,) if pair else ())
     return float(values.min()), float(values.max())
-
-
-def _fixed_spread(
-    grid: Grid,
-    delivered: tuple[npt.ArrayLike | None, npt.ArrayLike | None],
-    margin_kw: npt.ArrayLike | None,
-    shape: tuple[int, int],
-    n_threads: int,
-) -> tuple[F8, F8]:
-    """By how much more and less each branch may carry than forecast: awards that may be delivered, and the margin."""
-    both = []
-    margin = (
-        None
-        if margin_kw is None
-        else as_float(margin_kw, "margin_kw", shape=shape, non_negative=True)[grid.forest.order]
-    )
-    for awards in delivered:
-        total = np.zeros(shape)
-        if awards is not None:
-            power = as_float(awards, "delivered", shape=shape, non_negative=True)
-            total = carried_by_branches(grid, power, n_threads)
-        both.append(total if margin is None else total + margin)
-    return both[0], both[1]

@@ -114,9 +114,9 @@ class CapabilityResult:
 
 
 def colour_of(cap: F8, movable: F8, tol_kw: float) -> U1:
-    """Colours (n_perimeters, n_steps) of caps and movable power, both (n_steps, n_perimeters)."""
+    """Colours of caps and movable power, all of one shape."""
     colour = np.full(cap.shape, YELLOW, np.uint8)
     colour[cap <= tol_kw] = RED
     # the caps of a free perimeter are its movable power but for the last bits
     colour[(cap >= movable * (1.0 - 1e-9)) | (movable <= tol_kw)] = GREEN
-    return np.ascontiguousarray(colour.T)
+    return colour

@@ -216,7 +216,7 @@ def capability_from_headroom(
     return HeadroomCapability(
         cap_kw=np.ascontiguousarray(shares.cap.T),
         movable_kw=np.ascontiguousarray(shares.movable.T),
-        colour=colour_of(shares.cap, shares.movable, tol_kw),
+        colour=np.ascontiguousarray(colour_of(shares.cap, shares.movable, tol_kw).T),
         kind=np.ascontiguousarray(shares.kind.T),
         binding=np.ascontiguousarray(np.where(shares.row < 0, -1, place).T.astype(np.int32)),
         margin_kw=np.ascontiguousarray(shares.margin.T),

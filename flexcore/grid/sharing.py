@@ -11,7 +11,17 @@ from flexcore.errors import Findings
 from flexcore.grid.headroom import ActivationRows
 from flexcore.grid.network import Grid
 
-__all__ = ["PerimeterPairs", "Rooms", "Shares", "label_nodes", "pair_perimeters", "rooms_of", "share", "speeds_of"]
+__all__ = [
+    "PerimeterPairs",
+    "Rooms",
+    "Shares",
+    "allowed_paths",
+    "label_nodes",
+    "pair_perimeters",
+    "rooms_of",
+    "share",
+    "speeds_of",
+]
 
 F8 = npt.NDArray[np.float64]
 I4 = npt.NDArray[np.int32]
@@ -178,13 +188,18 @@ class Rooms(NamedTuple):
     room_of_node: F8
 
 
+def allowed_paths(grid: Grid, upward: bool, slack_pu: float) -> F8:
+    """What the slack adds to the room of each node's path sum, in preorder."""
+    limit = grid.v_max_pu if upward else grid.v_min_pu - 0.5 * slack_pu
+    return np.asarray(2.0 * slack_pu * limit[grid.forest.order] * grid.forest.tau)
+
+
 def rooms_of(grid: Grid, rows: ActivationRows, element: I4, upward: bool, slack_pu: float, n_threads: int) -> Rooms:
     """Turn rows into the rooms of one direction, (n_steps, elements kept); a voltage may use up the slack."""
     from flexcore.kernels.grid.rooms import rooms
 
     forest = grid.forest
-    limit = grid.v_max_pu if upward else grid.v_min_pu - 0.5 * slack_pu
-    allowed = 2.0 * slack_pu * limit[forest.order] * forest.tau
+    allowed = allowed_paths(grid, upward, slack_pu)
     bounds = (rows.upper_kw, rows.w_upper) if upward else (rows.lower_kw, rows.w_lower)
     result = Rooms(
         np.empty((rows.n_steps, element.size)), np.empty((rows.n_steps, element.size)), np.empty(rows.w_upper.shape)

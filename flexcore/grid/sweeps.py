@@ -36,6 +36,25 @@ def _pack(forest: Forest) -> npt.NDArray[np.int64]:
     return np.append(starts, sizes.size).astype(np.int64)
 
 
+class Scratch:
+    """Work rows, one array for each thread that asks, kept: fresh memory would fault in page by page."""
+
+    def __init__(self, rows: int, columns: int) -> None:
+        self._shape = (rows, columns)
+        self._local: Any = threading.local()
+
+    def __call__(self) -> Array:
+        """Return this thread's rows, whose content is whatever was left there."""
+        if not hasattr(self._local, "array"):
+            # rows that start with a cache line are read and written without touching a second one
+            n = self._shape[0] * self._shape[1]
+            raw = np.empty(n + _LINE)
+            first = -(raw.ctypes.data // raw.itemsize) % _LINE
+            self._local.array = raw[first : first + n].reshape(self._shape)
+        array: Array = self._local.array
+        return array
+
+
 class Jobs:
     """How a sweep is cut: packs of subtrees times blocks of steps, with work rows that stay in cache.
 
@@ -47,6 +66,7 @@ class Jobs:
         First head of each pack, and the end.
     width : int
         Steps in a block.
+    scratch : Scratch
     """
 
     def __init__(self, forest: Forest, n_steps: int, quantities: int, longest: int = _LONGEST) -> None:
@@ -58,19 +78,7 @@ class Jobs:
         fits = 8 * self._largest * quantities * LANES <= _CACHE_BYTES
         self.width = max(1, min(LANES if fits else _SHORT, longest, _LONGEST, n_steps))
         self.n = (self.packs.size - 1) * -(-n_steps // self.width)
-        self._shape = (self._largest + _SPARE_ROWS, quantities * LANES)
-        self._local: Any = threading.local()
-
-    def scratch(self) -> Array:
-        """Return this thread's work rows, kept across its chunks: fresh memory would fault in page by page."""
-        if not hasattr(self._local, "array"):
-            # rows that start with a cache line are read and written without touching a second one
-            n = self._shape[0] * self._shape[1]
-            raw = np.empty(n + _LINE)
-            first = -(raw.ctypes.data // raw.itemsize) % _LINE
-            self._local.array = raw[first : first + n].reshape(self._shape)
-        array: Array = self._local.array
-        return array
+        self.scratch = Scratch(self._largest + _SPARE_ROWS, quantities * LANES)
 
     def chunk(self, n_threads: int) -> int:
         """Jobs in one chunk: about 5 ns for one node and step is the slow end of a core, and several for a thread."""

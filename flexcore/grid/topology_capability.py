@@ -157,7 +157,7 @@ def capability_over(
         columns |= {
             f"{way}_kw": cap,
             f"movable_{way}_kw": movable,
-            f"colour_{way}": np.ascontiguousarray(colour_of(cap.T, movable.T, tol_kw)),
+            f"colour_{way}": colour_of(cap, movable, tol_kw),
             f"topology_{way}": np.where(limited, lowest, -1).astype(np.int32),
         }
     certified = np.logical_and.reduce([result.certified for result in results])
