@@ -10,13 +10,16 @@ from flexcore.chunks import run_chunks
 from flexcore.errors import Findings
 from flexcore.grid.headroom import forecast_and_rows
 from flexcore.grid.network import Grid
+from flexcore.grid.pieces import Pieces, condense
 from flexcore.grid.sharing import PerimeterPairs, pair_perimeters, share
+from flexcore.grid.splitting import drop_small, search
 
 __all__ = ["PerimeterSplit", "split_perimeters"]
 
 F8 = npt.NDArray[np.float64]
 I4 = npt.NDArray[np.int32]
 _HOURS = 0.25
+_SAME = 1e-9  # energies that differ by less than this share are the same
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,14 +35,18 @@ class PerimeterSplit:
     cut : ndarray of int32
         Positions of the branches that were cut: each feeds a perimeter.
     lossless : bool
-        True if every binding branch was cut: by thermal limits alone no perimeter then costs anything, the best safe
-        caps reach what the best informed dispatch could.
+        True if by thermal limits alone these perimeters cost nothing: the best safe caps reach what the best informed
+        dispatch could.
     optimistic_up_kwh, optimistic_down_kwh : float
         What the best informed dispatch could move under the thermal limits, over all steps. [kWh]
+    largest_up_kwh, largest_down_kwh : float
+        Largest sum of jointly safe capabilities of these perimeters under the thermal limits, what
+        `sharing="max_total"` publishes. [kWh]
     filled_up_kwh, filled_down_kwh : float
         What progressive filling publishes with these perimeters under the thermal limits. [kWh]
     gap_kwh : float
-        Difference of the two, both directions: an upper bound of what these perimeters cost. [kWh]
+        Optimistic minus largest, both directions: no partition into as many perimeters publishes more than this on top.
+        [kWh]
     """
 
     label: I4
@@ -48,13 +55,15 @@ class PerimeterSplit:
     lossless: bool
     optimistic_up_kwh: float
     optimistic_down_kwh: float
+    largest_up_kwh: float
+    largest_down_kwh: float
     filled_up_kwh: float
     filled_down_kwh: float
 
     @property
     def gap_kwh(self) -> float:
-        """Optimistic minus filled energy, both directions."""
-        return self.optimistic_up_kwh + self.optimistic_down_kwh - self.filled_up_kwh - self.filled_down_kwh
+        """Optimistic minus largest energy, both directions."""
+        return self.optimistic_up_kwh + self.optimistic_down_kwh - self.largest_up_kwh - self.largest_down_kwh
 
 
 def split_perimeters(
@@ -70,7 +79,7 @@ def split_perimeters(
     tan_phi: float = 0.0,
     n_threads: int = 1,
 ) -> PerimeterSplit:
-    """Cut the grid above its binding branches: one partition for all steps.
+    """Cut the grid so that its bottlenecks hold down as few as possible: one partition for all steps.
 
     Parameters
     ----------
@@ -80,7 +89,8 @@ def split_perimeters(
     up_kw, down_kw : array_like, shape (n_nodes, n_steps)
         Adjustable power per node that could move. [kW]
     max_perimeters : int, optional
-        Keep the cuts that save most, at most this number minus one. None keeps all.
+        At most so many perimeters: the better of merging back from the full cut and of adding cuts one by one. None
+        cuts all binding branches.
     min_members : int
         Pieces with fewer members are merged into the piece above (privacy).
     members : array_like of int, shape (n_nodes,), optional
@@ -100,10 +110,11 @@ def split_perimeters(
 
     Notes
     -----
-    A branch binds in a step and direction if it takes something from the maximum flow of the movable power. Left inside
-    a perimeter it would hold the whole perimeter down to its own headroom: the saving of its cut is the maximum flow of
-    the whole grid minus that headroom, summed over steps and directions. With all binding branches cut the caps x*(A_k)
-    of a maximum flow x* are jointly safe and reach it (rule DTL-04).
+    A branch binds in a step and direction if it takes something from the maximum flow of the movable power. With all
+    binding branches cut the caps x*(A_k) of a maximum flow x* are jointly safe and reach it (rule DTL-04). With fewer
+    perimeters two greedy searches run, both by the largest jointly safe sum over all steps and both directions: one
+    merges the pair of neighbours that loses least, the other adds the cut that gains most, at any branch. The better
+    result counts; it need not be the best, `gap_kwh` bounds what is missing. See docs/explanation/capability.md.
     """
     _, rows = forecast_and_rows(
         grid,
@@ -122,31 +133,37 @@ def split_perimeters(
     count = moves.astype(np.int64) if members is None else as_int(members, "members", shape=(grid.n_nodes,), lo=0)
     _check_counts(max_perimeters, min_members)
     forest = grid.forest
-    saving = np.zeros(grid.n_nodes)
-    optimistic = []
-    binds = np.zeros(grid.n_nodes, np.bool_)
     rooms = (rows.upper_kw[forest.order], -rows.lower_kw[forest.order])
     offers = (up[forest.order], down[forest.order])
-    for room, power in zip(rooms, offers, strict=True):
-        total, saved, binding = _savings(forest.parent, room, power, n_threads)
-        optimistic.append(total * _HOURS)
-        saving += saved
-        binds |= binding
-    cuts = _Cuts(forest.parent, np.flatnonzero(binds), saving, moves[forest.order], count[forest.order])
-    lossless = cuts.drop_small(min_members)
-    lossless &= cuts.keep_best(max_perimeters)
-    piece = cuts.pieces()
-    tops = np.unique(piece[piece >= 0])
-    label = np.where(piece < 0, -1, np.searchsorted(tops, piece)).astype(np.int32)
-    pairs = pair_perimeters(forest.parent, forest.last, label, moves[forest.order], tops.size)
-    filled = [_filled(pairs, room, power, n_threads) * _HOURS for room, power in zip(rooms, offers, strict=True)]
+    bounds = [_binding(forest.parent, *pair, n_threads) for pair in zip(rooms, offers, strict=True)]
+    optimistic = [total for total, _ in bounds]
+    binds: npt.NDArray[np.bool_] = bounds[0][1] | bounds[1][1]
+    # a node with movable power is never left without a perimeter, even if the caller counts no member there
+    used = (moves | (count > 0))[forest.order]
+    tree = condense(
+        forest.parent, forest.last, np.concatenate(rooms, axis=1),
+        np.concatenate(offers, axis=1), count[forest.order], used, binds,
+    )  # fmt: skip
+    cuts = drop_small(tree, np.flatnonzero(binds[tree.node] & (tree.node >= 0)), min_members, n_threads=n_threads)
+    if max_perimeters is None:
+        pieces = Pieces(tree, cuts, n_threads=n_threads)
+    else:
+        pieces = search(tree, cuts, max_perimeters, sum(optimistic), min_members, n_threads=n_threads)
+    tops = tree.node[pieces.cuts]
+    label = _label(forest.parent, tops, bool(tree.used[pieces.piece(0).element].any()))
+    n_perimeters = int(label.max(initial=-1)) + 1
+    pairs = pair_perimeters(forest.parent, forest.last, label, moves[forest.order], n_perimeters)
+    filled = [_filled(pairs, *pair, n_threads) * _HOURS for pair in zip(rooms, offers, strict=True)]
+    largest = pieces.value[0].reshape(2, -1).sum(axis=1)
     return PerimeterSplit(
         label=np.ascontiguousarray(label[forest.rank]),
-        n_perimeters=int(tops.size),
-        cut=forest.branch[tops[tops > 0]],
-        lossless=lossless,
-        optimistic_up_kwh=optimistic[0],
-        optimistic_down_kwh=optimistic[1],
+        n_perimeters=n_perimeters,
+        cut=forest.branch[tops[forest.parent[tops] >= 0]],
+        lossless=bool(largest.sum() >= sum(optimistic) * (1.0 - _SAME)),
+        optimistic_up_kwh=optimistic[0] * _HOURS,
+        optimistic_down_kwh=optimistic[1] * _HOURS,
+        largest_up_kwh=float(largest[0]) * _HOURS,
+        largest_down_kwh=float(largest[1]) * _HOURS,
         filled_up_kwh=filled[0],
         filled_down_kwh=filled[1],
     )
@@ -160,8 +177,8 @@ def _check_counts(max_perimeters: int | None, min_members: int) -> None:
     found.raise_errors()
 
 
-def _savings(parent: I4, room: F8, power: F8, n_threads: int) -> tuple[float, F8, npt.NDArray[np.bool_]]:
-    """Maximum flow over all steps, what cutting each element saves, which elements bind; kW x steps, preorder."""
+def _binding(parent: I4, room: F8, power: F8, n_threads: int) -> tuple[float, npt.NDArray[np.bool_]]:
+    """Maximum flow over all steps in kW x steps and which elements bind, from (node, step) arrays in preorder."""
     from flexcore.kernels.grid.headroom import most_below
 
     room, power = np.ascontiguousarray(room), np.ascontiguousarray(power)
@@ -172,11 +189,7 @@ def _savings(parent: I4, room: F8, power: F8, n_threads: int) -> tuple[float, F8
         n_threads=n_threads,
         chunk=16,
     )
-    best = most[parent < 0].sum(axis=0)
-    binding = cut_off > 0
-    saved: F8 = np.where(binding, best - np.maximum(room, 0.0), 0.0).sum(axis=1)
-    binds: npt.NDArray[np.bool_] = np.logical_or.reduce(binding, axis=1)
-    return float(best.sum()), saved, binds
+    return float(most[parent < 0].sum()), np.asarray((cut_off > 0).any(axis=1))
 
 
 def _filled(pairs: PerimeterPairs, room: F8, power: F8, n_threads: int) -> float:
@@ -188,78 +201,12 @@ def _filled(pairs: PerimeterPairs, room: F8, power: F8, n_threads: int) -> float
     return float(share(pairs, m, offered, head, free, weights=None, alone=False, n_threads=n_threads).cap.sum())
 
 
-class _Cuts:
-    """Cuts above elements in preorder; the piece of a node is named by the nearest cut at or above it, 0 if none."""
-
-    def __init__(
-        self,
-        parent: I4,
-        cuts: npt.NDArray[np.intp],
-        saving: F8,
-        moves: npt.NDArray[np.bool_],
-        members: npt.NDArray[np.int64],
-    ) -> None:
-        self.parent = parent
-        self.saving = saving
-        self.cuts = {int(i) for i in cuts}
-        # a node with movable power is never left without a perimeter, even if the caller counts no member there
-        self.used = moves | (members > 0)
-        self.members = members
-
-    def pieces(self) -> npt.NDArray[np.int64]:
-        """Piece of each node; -1 for nodes of the topmost piece if nobody is in it."""
-        piece = np.zeros(self.parent.size, np.int64)
-        for i, up in enumerate(self.parent.tolist()):
-            piece[i] = i if i in self.cuts else (piece[up] if up >= 0 else 0)
-        if not self.used[piece == 0].any() and self.cuts:
-            piece[piece == 0] = -1
-        return piece
-
-    def _counted(self) -> tuple[dict[int, int], dict[int, bool], dict[int, int]]:
-        """Members of each piece, whether anybody is in it, and the piece above it."""
-        count = dict.fromkeys([0, *self.cuts], 0)
-        used = dict.fromkeys([0, *self.cuts], False)
-        above: dict[int, int] = {}
-        piece = [0] * self.parent.size
-        for i, up in enumerate(self.parent.tolist()):
-            outer = piece[up] if up >= 0 else 0
-            piece[i] = i if i in self.cuts else outer
-            if i in self.cuts:
-                above[i] = outer
-            count[piece[i]] += int(self.members[i])
-            used[piece[i]] |= bool(self.used[i])
-        return count, used, above
-
-    def drop_small(self, least: int) -> bool:
-        """Merge pieces with fewer members into the piece above; False if a piece with members was merged."""
-        count, used, above = self._counted()
-        lossless = True
-        for i in sorted(above, reverse=True):
-            if count[i] < least or not used[i]:
-                lossless &= not used[i]
-                self.cuts.discard(i)
-                count[above[i]] += count[i]
-                used[above[i]] |= used[i]
-        # the topmost piece has none above: it takes in the neighbours below whose cuts save least
-        while self.cuts:
-            count, used, above = self._counted()
-            if not used[0] or count[0] >= least:
-                break
-            self.cuts.discard(min((i for i in above if above[i] == 0), key=lambda i: (self.saving[i], i)))
-            lossless = False
-        return lossless
-
-    def keep_best(self, most: int | None) -> bool:
-        """Drop the cuts that save least until at most so many pieces are left; True if none had to go."""
-        if most is None:
-            return True
-        dropped = False
-        while len(self.cuts) + bool(self._top_used()) > most and self.cuts:
-            excess = len(self.cuts) + bool(self._top_used()) - most
-            for i in sorted(self.cuts, key=lambda i: (self.saving[i], i))[:excess]:
-                self.cuts.discard(i)
-            dropped = True
-        return not dropped
-
-    def _top_used(self) -> bool:
-        return self._counted()[1][0]
+def _label(parent: I4, cuts: npt.NDArray[np.int32], top_used: bool) -> I4:
+    """Number the pieces in preorder of their tops; -1 for the topmost one if nobody is in it."""
+    is_cut = np.zeros(parent.size, np.bool_)
+    is_cut[cuts] = True
+    number = np.cumsum(is_cut, dtype=np.int32) - (not top_used)
+    label = np.empty(parent.size, np.int32)
+    for i, up in enumerate(parent.tolist()):
+        label[i] = number[i] if is_cut[i] else (label[up] if up >= 0 else int(top_used) - 1)
+    return label
