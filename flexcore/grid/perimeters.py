@@ -1,6 +1,7 @@
 """Splits a grid into perimeters, so that one bottleneck does not speak for everybody (D4.1 Figure 12)."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -9,9 +10,11 @@ from flexcore.arrays import as_float, as_int
 from flexcore.chunks import run_chunks
 from flexcore.errors import Findings
 from flexcore.grid.headroom import forecast_and_rows
+from flexcore.grid.max_total import share_max_total
 from flexcore.grid.network import Grid
+from flexcore.grid.perimeter_versions import PerimeterSplit, label_by_names, name_perimeters
 from flexcore.grid.pieces import Pieces, condense
-from flexcore.grid.sharing import PerimeterPairs, pair_perimeters, share
+from flexcore.grid.sharing import pair_perimeters, share
 from flexcore.grid.splitting import drop_small, search
 
 __all__ = ["PerimeterSplit", "split_perimeters"]
@@ -20,50 +23,6 @@ F8 = npt.NDArray[np.float64]
 I4 = npt.NDArray[np.int32]
 _HOURS = 0.25
 _SAME = 1e-9  # energies that differ by less than this share are the same
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PerimeterSplit:
-    """Perimeters for a whole day.
-
-    Attributes
-    ----------
-    label : ndarray of int32, shape (n_nodes,)
-        Perimeter of each node, 0 .. n_perimeters - 1 in depth-first order of their tops; -1 above all cuts where
-        nothing could move.
-    n_perimeters : int
-    cut : ndarray of int32
-        Positions of the branches that were cut: each feeds a perimeter.
-    lossless : bool
-        True if by thermal limits alone these perimeters cost nothing: the best safe caps reach what the best informed
-        dispatch could.
-    optimistic_up_kwh, optimistic_down_kwh : float
-        What the best informed dispatch could move under the thermal limits, over all steps. [kWh]
-    largest_up_kwh, largest_down_kwh : float
-        Largest sum of jointly safe capabilities of these perimeters under the thermal limits, what
-        `sharing="max_total"` publishes. [kWh]
-    filled_up_kwh, filled_down_kwh : float
-        What progressive filling publishes with these perimeters under the thermal limits. [kWh]
-    gap_kwh : float
-        Optimistic minus largest, both directions: no partition into as many perimeters publishes more than this on top.
-        [kWh]
-    """
-
-    label: I4
-    n_perimeters: int
-    cut: I4
-    lossless: bool
-    optimistic_up_kwh: float
-    optimistic_down_kwh: float
-    largest_up_kwh: float
-    largest_down_kwh: float
-    filled_up_kwh: float
-    filled_down_kwh: float
-
-    @property
-    def gap_kwh(self) -> float:
-        """Optimistic minus largest energy, both directions."""
-        return self.optimistic_up_kwh + self.optimistic_down_kwh - self.largest_up_kwh - self.largest_down_kwh
 
 
 def split_perimeters(
@@ -76,6 +35,8 @@ def split_perimeters(
     max_perimeters: int | None = None,
     min_members: int = 1,
     members: npt.ArrayLike | None = None,
+    keep: PerimeterSplit | Mapping[Any, str] | None = None,
+    keep_share: float = 0.02,
     tan_phi: float = 0.0,
     n_threads: int = 1,
 ) -> PerimeterSplit:
@@ -95,6 +56,12 @@ def split_perimeters(
         Pieces with fewer members are merged into the piece above (privacy).
     members : array_like of int, shape (n_nodes,), optional
         Members (PODs) per node; by default 1 where anything could move.
+    keep : PerimeterSplit or mapping from node id to perimeter name, optional
+        An earlier split. It is given back unless a new one gains more than `keep_share`, or it no longer fits: movable
+        power without a perimeter, too many perimeters, one with too few members. Where it is not, perimeters with the
+        same nodes keep their names. Its nodes that the grid does not have are ignored.
+    keep_share : float
+        Share of the optimistic sum, 0 to 1, that a new split must gain in its largest sum to replace the one to keep.
     tan_phi : float
         kvar per kW of every activation.
     n_threads : int
@@ -106,7 +73,9 @@ def split_perimeters(
     Raises
     ------
     ValidationError
-        FX-A001, FX-A003, FX-A004 for the arrays, FX-A006 for counts below 1.
+        FX-A001, FX-A003, FX-A004 for the arrays, FX-A006 for counts below 1 and a share outside 0 to 1.
+    UnknownIdError
+        FX-G011 if the grid has none of the nodes in `keep`.
 
     Notes
     -----
@@ -131,7 +100,7 @@ def split_perimeters(
     down = as_float(down_kw, "down_kw", shape=shape, non_negative=True)
     moves = np.logical_or(up.any(axis=1), down.any(axis=1))
     count = moves.astype(np.int64) if members is None else as_int(members, "members", shape=(grid.n_nodes,), lo=0)
-    _check_counts(max_perimeters, min_members)
+    _check_numbers(max_perimeters, min_members, keep_share)
     forest = grid.forest
     rooms = (rows.upper_kw[forest.order], -rows.lower_kw[forest.order])
     offers = (up[forest.order], down[forest.order])
@@ -149,31 +118,58 @@ def split_perimeters(
         pieces = Pieces(tree, cuts, n_threads=n_threads)
     else:
         pieces = search(tree, cuts, max_perimeters, sum(optimistic), min_members, n_threads=n_threads)
-    tops = tree.node[pieces.cuts]
-    label = _label(forest.parent, tops, bool(tree.used[pieces.piece(0).element].any()))
-    n_perimeters = int(label.max(initial=-1)) + 1
-    pairs = pair_perimeters(forest.parent, forest.last, label, moves[forest.order], n_perimeters)
-    filled = [_filled(pairs, *pair, n_threads) * _HOURS for pair in zip(rooms, offers, strict=True)]
+    label = _label(forest.parent, tree.node[pieces.cuts], bool(tree.used[pieces.piece(0).element].any()))
     largest = pieces.value[0].reshape(2, -1).sum(axis=1)
+    day = _Day(forest.parent, forest.last, moves[forest.order], rooms, offers, n_threads)
+    names = keep.perimeter_of_node() if isinstance(keep, PerimeterSplit) else keep
+    kept = False
+    if names is not None:
+        earlier = label_by_names(grid.node_ids[forest.order], names)
+        if _fits(earlier, count[forest.order], used, max_perimeters, min_members):
+            before = day.largest(earlier)
+            kept = bool(largest.sum() - before.sum() <= keep_share * sum(optimistic))
+            if kept:
+                label, largest = earlier, before
+    n_perimeters = int(label.max(initial=-1)) + 1
+    of_node = np.ascontiguousarray(label[forest.rank])
+    version, perimeter_ids = name_perimeters(grid.node_ids, of_node, n_perimeters, names)
+    filled = day.filled(label)
+    enters = np.flatnonzero((forest.parent >= 0) & (label >= 0) & (label != label[np.maximum(forest.parent, 0)]))
     return PerimeterSplit(
-        label=np.ascontiguousarray(label[forest.rank]),
+        version=version,
+        perimeter_ids=perimeter_ids,
+        kept=kept,
+        node_ids=grid.node_ids,
+        label=of_node,
         n_perimeters=n_perimeters,
-        cut=forest.branch[tops[forest.parent[tops] >= 0]],
+        cut=forest.branch[enters],
         lossless=bool(largest.sum() >= sum(optimistic) * (1.0 - _SAME)),
         optimistic_up_kwh=optimistic[0] * _HOURS,
         optimistic_down_kwh=optimistic[1] * _HOURS,
         largest_up_kwh=float(largest[0]) * _HOURS,
         largest_down_kwh=float(largest[1]) * _HOURS,
-        filled_up_kwh=filled[0],
-        filled_down_kwh=filled[1],
+        filled_up_kwh=filled[0] * _HOURS,
+        filled_down_kwh=filled[1] * _HOURS,
     )
 
 
-def _check_counts(max_perimeters: int | None, min_members: int) -> None:
+def _fits(label: I4, members: npt.NDArray[np.int64], used: npt.NDArray[np.bool_], most: int | None, least: int) -> bool:
+    """Whether an earlier partition can be used again: nobody outside, not too many perimeters, none too small."""
+    if (label[used] < 0).any() or (most is not None and label.max(initial=-1) >= most):
+        return False
+    held = np.unique(label[used])
+    inside = label >= 0
+    count = np.bincount(label[inside], weights=members[inside], minlength=int(label.max(initial=-1)) + 1)
+    return bool((count[held] >= least).all()) or held.size == 1
+
+
+def _check_numbers(max_perimeters: int | None, min_members: int, keep_share: float) -> None:
     found = Findings("split_perimeters")
     for name, value in (("max_perimeters", max_perimeters), ("min_members", min_members)):
         if value is not None and value < 1:
             found.add("FX-A006", f"{name} is {value}, expected at least 1", field=name)
+    if not 0 <= keep_share <= 1:
+        found.add("FX-A006", f"keep_share is {keep_share}, expected 0 to 1", field="keep_share")
     found.raise_errors()
 
 
@@ -192,13 +188,33 @@ def _binding(parent: I4, room: F8, power: F8, n_threads: int) -> tuple[float, np
     return float(most[parent < 0].sum()), np.asarray((cut_off > 0).any(axis=1))
 
 
-def _filled(pairs: PerimeterPairs, room: F8, power: F8, n_threads: int) -> float:
-    """Total that progressive filling publishes under thermal limits over all steps, in kW x steps."""
-    offered = np.ascontiguousarray(power[pairs.element].T)
-    head = np.ascontiguousarray(room[pairs.element].T)
-    m = np.zeros(pairs.element.size)
-    free = np.full(head.shape, np.inf)
-    return float(share(pairs, m, offered, head, free, weights=None, alone=False, n_threads=n_threads).cap.sum())
+class _Day(NamedTuple):
+    """What a partition publishes under thermal limits over all steps, up and down, in kW x steps."""
+
+    parent: I4
+    last: I4
+    moves: npt.NDArray[np.bool_]
+    rooms: tuple[F8, F8]
+    offers: tuple[F8, F8]
+    n_threads: int
+
+    def _shares(self, label: I4, sharing: Any) -> F8:
+        pairs = pair_perimeters(self.parent, self.last, label, self.moves, int(label.max(initial=-1)) + 1)
+        sums = []
+        for room, power in zip(self.rooms, self.offers, strict=True):
+            offered, head = (np.ascontiguousarray(values[pairs.element].T) for values in (power, room))
+            sums.append(float(sharing(pairs, np.zeros(pairs.element.size), offered, head, np.full(head.shape, np.inf))))
+        return np.array(sums)
+
+    def filled(self, label: I4) -> F8:
+        """Sum of the capabilities by progressive filling."""
+        return self._shares(
+            label, lambda *rows: share(*rows, weights=None, alone=False, n_threads=self.n_threads).cap.sum()
+        )
+
+    def largest(self, label: I4) -> F8:
+        """Largest sum of the capabilities; with perimeters that are not connected a sum that is reached."""
+        return self._shares(label, lambda *rows: share_max_total(*rows, n_threads=self.n_threads)[0].cap.sum())
 
 
 def _label(parent: I4, cuts: npt.NDArray[np.int32], top_used: bool) -> I4:
