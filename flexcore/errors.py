@@ -37,6 +37,8 @@ CODES: dict[str, str] = {
     "FX-G009": "a limit is negative or the lower one is above the upper one",
     "FX-G010": "a branch joins a node with itself",
     "FX-G011": "no node or branch of the grid has this id",
+    "FX-G012": "a regulated busbar is fed by a branch that is declared towards its parent",
+    "FX-G013": "a calculation does not know regulated busbars inside a tree",
     "FX-G020": "a load depends on the voltage (ZIP)",
     "FX-G021": "a generator holds the voltage away from the slack node",
     "FX-G022": "a ward or an extended ward is not modelled",

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from flexcore.errors import Finding, Findings, GridError, UnknownIdError, ValidationError
 from flexcore.grid.forest import F8, I4, BranchModel, Forest, NodeModel, build_forest
+from flexcore.grid.regulated import Links, cut_at_busbars, refuse_links
 from flexcore.tables import check
 
 __all__ = ["Forest", "Grid"]
@@ -30,8 +31,11 @@ class Grid:
         Nominal voltage. [kV]
     slack : ndarray of bool, shape (n_nodes,)
         Nodes that hold their voltage, one for each tree.
+    regulated : ndarray of bool, shape (n_nodes,)
+        Further nodes whose voltage a tap changer in front of them holds at `v_set_pu`. `power_flow` knows them, other
+        calculations refuse a grid that has any (FX-G013).
     v_set_pu, angle_set_deg, v_band_pu : ndarray, shape (n_nodes,)
-        Voltage, angle and full width of the dead band at a slack node; without meaning elsewhere.
+        Voltage, angle and full width of the dead band at a slack node; the voltage counts at a regulated one too.
     v_min_pu, v_max_pu : ndarray, shape (n_nodes,)
         Allowed voltages.
     base_p_kw, base_q_kvar : ndarray, shape (n_nodes,)
@@ -42,8 +46,11 @@ class Grid:
         Rated power for flow from -> to and to -> from; infinite where there is no limit. [kVA]
     ratio, shift_deg : ndarray, shape (n_branches,)
         Ideal transformer at the from side, off-nominal ratio and phase shift.
-    forest : Forest
-        The same network in depth-first preorder, in per unit on a base of 1 kVA.
+    flow_forest : Forest
+        The same network in depth-first preorder, in per unit on a base of 1 kVA, cut above regulated nodes. `forest` is
+        the same for a grid without any, and refuses others.
+    links : Links, optional
+        The branches that feed regulated nodes, None without any.
     fused_ids, fused_node : ndarray
         Ids of further buses that are one node with another (closed switches) and that node's position.
 
@@ -56,6 +63,7 @@ class Grid:
     branch_ids: Keys
     v_nom_kv: F8
     slack: npt.NDArray[np.bool_]
+    regulated: npt.NDArray[np.bool_]
     v_set_pu: F8
     angle_set_deg: F8
     v_band_pu: F8
@@ -69,20 +77,27 @@ class Grid:
     s_max_reverse_kva: F8
     ratio: F8
     shift_deg: F8
-    forest: Forest
+    flow_forest: Forest
+    links: Links | None
     fused_ids: Keys
     fused_node: I4
     _lookup: dict[str, tuple[Keys, npt.NDArray[np.int64]]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         """Lock the arrays: the forest is worked out from them once, so a change would contradict it."""
-        for value in (*(getattr(self, item.name) for item in fields(self)), *self.forest):
+        for value in (*(getattr(self, item.name) for item in fields(self)), *self.flow_forest, *(self.links or ())):
             if isinstance(value, np.ndarray):
                 value.flags.writeable = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Lock the arrays of the copy too, and look up no faster there."""
         return (type(self), tuple(getattr(self, item.name) for item in fields(self) if item.name != "_lookup"))
+
+    @property
+    def forest(self) -> Forest:
+        """The network in depth-first preorder; FX-G013 where a regulated node inside a tree would be missed in it."""
+        refuse_links(self.links, self.node_ids, "this calculation")
+        return self.flow_forest
 
     @property
     def n_nodes(self) -> int:
@@ -129,7 +144,7 @@ class Grid:
         Parameters
         ----------
         nodes : mapping of arrays, pyarrow.Table or Arrow stream
-            Columns id, v_nom_kv, slack; optional v_set_pu, v_band_pu, v_min_pu, v_max_pu, g_us, b_us.
+            Columns id, v_nom_kv, slack; optional v_set_pu, regulated, v_band_pu, v_min_pu, v_max_pu, g_us, b_us.
         branches : mapping of arrays, pyarrow.Table or Arrow stream
             Columns id, from_id, to_id, r_ohm, x_ohm; optional g_us, b_us (half at each end), ratio, shift_deg (ideal
             transformer at the from side, as in MATPOWER), s_max_kva, s_max_reverse_kva. Ohm and uS at the nominal
@@ -138,7 +153,7 @@ class Grid:
         Raises
         ------
         GridError
-            With all findings at once: FX-G001..FX-G010 for the network, FX-A... for the tables.
+            With all findings at once: FX-G001..FX-G010, FX-G012 for the network, FX-A... for the tables.
         """
         found = Findings("grid")
         node = _checked("nodes", nodes, found)
@@ -168,6 +183,7 @@ class Grid:
             node_model=NodeModel(
                 node["slack"], node["v_set_pu"], zero, node["g_us"] * own, node["g_us"] * own, node["b_us"] * own
             ),
+            regulated=node["regulated"] & ~node["slack"],
             branch_model=model,
             shown_ids=branch["id"][known],
             base=(zero.copy(), zero.copy()),
@@ -212,6 +228,7 @@ class Grid:
         node: dict[str, F8],
         node_model: NodeModel,
         branch_model: BranchModel,
+        regulated: npt.NDArray[np.bool_] | None = None,
         shown_ids: Keys,
         base: tuple[F8, F8],
         s_max: tuple[F8, F8],
@@ -219,12 +236,17 @@ class Grid:
         found: Findings,
     ) -> Self:
         forest = build_forest(node_model, branch_model, node_ids, shown_ids, found)
+        links: Links | None = None
+        if forest is not None and regulated is not None and regulated.any() and not found:
+            cut = cut_at_busbars(node_model, branch_model, regulated, forest, (node_ids, shown_ids), found)
+            forest, links = cut or (None, None)
         if forest is None or found:
             raise GridError(found.items)
         return cls(
             node_ids=node_ids,
             branch_ids=branch_ids,
             slack=node_model.slack,
+            regulated=np.zeros(node_ids.size, np.bool_) if regulated is None else regulated,
             v_set_pu=node_model.v_set_pu,
             angle_set_deg=node_model.angle_set_deg,
             base_p_kw=base[0],
@@ -235,7 +257,8 @@ class Grid:
             s_max_reverse_kva=s_max[1],
             ratio=branch_model.ratio,
             shift_deg=branch_model.shift_deg,
-            forest=forest,
+            flow_forest=forest,
+            links=links,
             fused_ids=fused[0],
             fused_node=fused[1],
             v_nom_kv=node["v_nom_kv"],

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from numbers import Real
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,8 @@ from flexcore.arrays import as_float, output
 from flexcore.errors import Findings, check_option
 from flexcore.grid.flow_result import FILLS, OF_NODES, QUANTITIES, Array, PowerFlowResult
 from flexcore.grid.network import Grid
-from flexcore.grid.sweeps import run_sweeps
+from flexcore.grid.regulated import refuse_links, solve_levels
+from flexcore.grid.sweeps import per_limit, run_sweeps
 
 __all__ = ["PowerFlowResult", "power_flow"]
 
@@ -65,6 +66,8 @@ def power_flow(
         FX-A001 wrong shape, FX-A003 NaN or infinite power (rows named), FX-A005 unfit `out`, FX-A006 a count or
         tolerance out of range, FX-E002 unknown method or output. A step without a solution is no error: see
         `PowerFlowResult.status`.
+    GridError
+        FX-G013 for "certified" in a grid with regulated nodes inside its trees.
 
     Notes
     -----
@@ -72,6 +75,8 @@ def power_flow(
     docs/explanation/power-flow.md.
     """
     check_option("method", method, tuple(FILLS))
+    if method == "certified":
+        refuse_links(grid.links, grid.node_ids, 'power_flow(method="certified")')
     for name in outputs:
         check_option("outputs", name, QUANTITIES)
     _check_numbers(loss_sweeps, tolerance, max_iterations, n_threads)
@@ -84,10 +89,25 @@ def power_flow(
     wanted = [name for quantity, fields in FILLS[method].items() if quantity in outputs for name in fields]
     result = _prepare(grid, p, q, method, wanted, out)
     arrays = {name: getattr(result, name) for name in wanted}
-    status = run_sweeps(
-        grid, p, q, method, arrays, loss_sweeps=loss_sweeps, tolerance=tolerance, max_iterations=max_iterations,
-        n_threads=n_threads,
-    )  # fmt: skip
+    settings: dict[str, Any] = {
+        "loss_sweeps": loss_sweeps, "tolerance": tolerance, "max_iterations": max_iterations, "n_threads": n_threads,
+    }  # fmt: skip
+    if grid.links is None:
+        status = run_sweeps(grid, p, q, method, arrays, **settings)
+    else:
+        status = solve_levels(
+            grid.flow_forest,
+            grid.links,
+            lambda forest, p, q, arrays: run_sweeps(grid, p, q, method, arrays, forest=forest, **settings),
+            p,
+            q,
+            arrays,
+            method=method,
+            lossy=method == "ac" or (method == "linear" and loss_sweeps > 0),
+            limits=(per_limit(grid.s_max_kva), per_limit(grid.s_max_reverse_kva)),
+            v_set_pu=grid.v_set_pu,
+            angle_set_deg=grid.angle_set_deg,
+        )
     roots = np.flatnonzero(grid.slack)
     unsolved = status > 0 if method == "certified" else status == 2
     if unsolved.any() or not (np.isfinite(p[roots]).all() and np.isfinite(q[roots]).all()):

@@ -86,7 +86,8 @@ class Jobs:
         return max(1, min(by_time, self.n // (8 * max(1, n_threads))))
 
 
-def _per_limit(limit: F8) -> F8:
+def per_limit(limit: F8) -> F8:
+    """Invert limits, so that a product gives the loading."""
     # a limit of 0 allows nothing: any flow gives a huge loading, none gives 0 rather than NaN
     with np.errstate(divide="ignore"):
         return np.where(limit > 0, 1.0 / limit, 1e300)
@@ -94,7 +95,7 @@ def _per_limit(limit: F8) -> F8:
 
 def root_band(grid: Grid) -> tuple[F8, F8]:
     """Squared voltage of each node's root at the two edges of its dead band, in preorder."""
-    forest = grid.forest
+    forest = grid.flow_forest
     root = np.maximum.accumulate(np.where(forest.parent < 0, np.arange(grid.n_nodes), 0))
     half = 0.5 * grid.v_band_pu[forest.order[root]]
     held = np.sqrt(forest.u_root)
@@ -112,9 +113,13 @@ def run_sweeps(
     tolerance: float,
     max_iterations: int,
     n_threads: int,
+    forest: Forest | None = None,
 ) -> npt.NDArray[np.uint8]:
-    """Fill `arrays` with what the method computes; returns the status of every subtree and step."""
-    forest, n_steps = grid.forest, p.shape[1]
+    """Fill `arrays` with what the method computes; returns the status of every subtree and step.
+
+    A `forest` of some heads alone leaves what hangs off the others as it is.
+    """
+    forest, n_steps = grid.forest if forest is None else forest, p.shape[1]
     status = np.zeros((forest.heads.size, n_steps), np.uint8)
     if not status.size:
         return status
@@ -124,7 +129,7 @@ def run_sweeps(
     want = np.array([names[0] in arrays for names in fills.values()], np.uint8)
     outs = [arrays.get(name, empty) for names in fills.values() for name in names]
     walk = (forest.order, forest.parent, forest.last, forest.branch, forest.forward.view(np.uint8))
-    limits = (_per_limit(grid.s_max_kva), _per_limit(grid.s_max_reverse_kva))
+    limits = (per_limit(grid.s_max_kva), per_limit(grid.s_max_reverse_kva))
     pi = (
         forest.r_scaled, forest.x_scaled, forest.g_scaled, forest.b_scaled,
         forest.g_parent, forest.b_parent, forest.g_child, forest.b_child, forest.tau,

@@ -12,7 +12,22 @@ _SPECS: tuple[TableSpec, ...] = (
             Column("id", "key", "key of the node", unique=True),
             Column("v_nom_kv", "float64", "nominal voltage, line to line", "kV", lo=1e-6),
             Column("slack", "bool", "True where the voltage is fixed: a primary substation's busbar"),
-            Column("v_set_pu", "float64", "voltage held at a slack node", "pu", lo=0.1, required=False, default=1.0),
+            Column(
+                "v_set_pu",
+                "float64",
+                "voltage held at a slack or regulated node",
+                "pu",
+                lo=0.1,
+                required=False,
+                default=1.0,
+            ),
+            Column(
+                "regulated",
+                "bool",
+                "True where a tap changer in front of the node holds its voltage at v_set_pu",
+                required=False,
+                default=False,
+            ),
             Column(
                 "v_band_pu",
                 "float64",
