@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from benchmarks import accuracy
 from benchmarks.__main__ import main
 from benchmarks.targets import verdicts
 
@@ -63,7 +64,36 @@ def test_quick_figures_are_never_published(report, rows):
     with pytest.raises(SystemExit):
         main(["--quick", "--page"])
     with pytest.raises(SystemExit):
+        main(["--quick", "accuracy", "--table"])
+    with pytest.raises(SystemExit):
         main(["--rounds", "3"])
+
+
+@pytest.mark.parametrize("name", ["simbench LV rural", "case33bw", "cigre MV", "matpower 69", "matpower 118zh"])
+def test_the_accuracy_table_of_the_documentation_is_what_is_measured(name):
+    text = accuracy.PAGE.read_text(encoding="utf-8")
+    (written,) = [line for line in text.splitlines() if line.startswith(f"| {name} |")]
+    measured = accuracy.line(accuracy.measure(name, 200))
+    for shown, now in zip(written.split("|")[2:-1], measured.split("|")[2:-1], strict=True):
+        assert float(shown) == pytest.approx(float(now), rel=0.25)  # one digit is shown
+
+
+def test_the_accuracy_table_is_written_between_its_marks(tmp_path, monkeypatch):
+    before = accuracy.PAGE.read_text(encoding="utf-8")
+    page = tmp_path / "page.md"
+    page.write_text(before, encoding="utf-8")
+    monkeypatch.setattr(accuracy, "PAGE", page)
+    row = {"name": "accuracy/none", "n_nodes": 2, "v_min_pu": 1.0}
+    row |= {f"{kind}_{k}": 1e-3 for k in range(4) for kind in ("v_error_pu", "p_error")}
+    accuracy.write_table([row])
+    text = page.read_text(encoding="utf-8")
+    assert "| none | 2 | 1.000 | 1e-03 |" in text
+    assert "| case33bw |" not in text
+    assert text.startswith(before[:1000])
+    assert text.endswith(before[-1000:])
+    page.write_text("no marks", encoding="utf-8")
+    with pytest.raises(ValueError, match="marks"):
+        accuracy.write_table([row])
 
 
 def test_every_promise_finds_its_figures(report):
