@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from flexcore.grid import splitting
 from flexcore.grid.pieces import Pieces, condense
 from flexcore.grid.splitting import add_cuts, drop_small, merge_back, search
 from tests.reference.grid_capability import Case, most_below, preorder
@@ -114,8 +115,11 @@ def test_condensing_loses_no_best_partition():
 
 
 @pytest.mark.parametrize("n_cases", [60, pytest.param(1000, marks=pytest.mark.nightly)])
-def test_so_many_pieces_against_all_partitions(n_cases):
-    """What notes and documentation state of the two searches together: the share of the best partition's sum."""
+@pytest.mark.parametrize("pairs", [True, False])
+def test_so_many_pieces_against_all_partitions(n_cases, pairs, monkeypatch):
+    """What the documentation states: the share of the best partition's sum, also without pairs as on large trees."""
+    if not pairs:
+        monkeypatch.setattr(splitting, "_PAIR_CELLS", 0)
     rng = np.random.default_rng(5)
     share = {most: [] for most in (1, 2, 3, 4)}
     of_optimistic = {most: [] for most in share}
@@ -138,7 +142,8 @@ def test_so_many_pieces_against_all_partitions(n_cases):
             of_optimistic[most].append(best / most_possible if most_possible > 0 else 1.0)
     for most, shares in share.items():
         print(
-            f"{n_cases} trees, at most {most} pieces: found/best mean {np.mean(shares):.4f}, "
+            f"{n_cases} trees, {'with' if pairs else 'without'} pairs, at most {most} pieces: "
+            f"found/best mean {np.mean(shares):.4f}, "
             f"5 % quantile {np.quantile(shares, 0.05):.4f}, least {min(shares):.4f}, "
             f"not the best {np.mean(np.array(shares) < 1 - 1e-9):.3f}; "
             f"best/optimistic {np.mean(of_optimistic[most]):.3f}"
@@ -147,7 +152,7 @@ def test_so_many_pieces_against_all_partitions(n_cases):
     assert np.mean(share[2]) >= 0.99
     assert np.mean(share[3]) >= 0.99
     assert np.mean(share[4]) >= 0.995
-    assert min(min(shares) for shares in share.values()) >= 0.6
+    assert min(min(shares) for shares in share.values()) >= (0.9 if pairs else 0.25)
 
 
 def binds(case, i):
