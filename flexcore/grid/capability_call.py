@@ -166,10 +166,16 @@ def _one_at_a_time(up: Caps, down: Caps) -> Caps:
 
 def _direction(grid: Grid, pairs: PerimeterPairs, filled: Filled) -> Direction:
     shares = filled.shares
-    across = [np.ascontiguousarray(column.T) for column in (shares.cap, shares.movable, shares.kind)]
-    binding = _binding(grid, pairs, shares, filled.rooms.room_of_node)
-    at_node = np.ascontiguousarray(shares.at_node.T.astype(np.bool_))
-    return Direction(*across, binding, at_node, np.ascontiguousarray(shares.margin.T), shares.status, filled.largest)
+    return Direction(
+        cap=np.ascontiguousarray(shares.cap.T),
+        movable=np.ascontiguousarray(shares.movable.T),
+        kind=np.ascontiguousarray(shares.kind.T),
+        binding=_binding(grid, pairs, shares, filled.rooms.room_of_node),
+        at_node=np.ascontiguousarray(shares.at_node.T.astype(np.bool_)),
+        margin=np.ascontiguousarray(shares.margin.T),
+        status=shares.status,
+        largest=filled.largest,
+    )
 
 
 def _least_roomy_node(grid: Grid, room: F8, position: int, step: int) -> int:

@@ -168,29 +168,26 @@ def solve_where_needed(call: Call) -> Outcome:
     layout = _lay_out(call, pairs)
     carried = _carried(call, layout, call.up), _carried(call, layout, call.down)
     rows, usable, certified = _rows(call, layout, carried)
-    nothing = np.zeros((call.n_perimeters, call.p.shape[1]))
+    shape, n_steps = (call.n_perimeters, call.p.shape[1]), call.p.shape[1]
     ways = []
     for upward in (True, False):
         total, margin, free = _check(call, layout, rows, carried[0 if upward else 1], upward=upward)
         usable &= free
-        whole = nothing.astype(np.uint8)
-        ways.append(
-            Direction(
-                total,
-                total,
-                whole,
-                np.full(nothing.shape, -1, np.int32),
-                nothing.astype(np.bool_),
-                margin,
-                np.zeros(nothing.shape[1], np.uint8),
-                np.zeros(nothing.shape[1], np.bool_),
-            )  # fmt: skip
+        way = Direction(
+            cap=total,
+            movable=total,
+            kind=np.zeros(shape, np.uint8),
+            binding=np.full(shape, -1, np.int32),
+            at_node=np.zeros(shape, np.bool_),
+            margin=margin,
+            status=np.zeros(n_steps, np.uint8),
+            largest=np.zeros(n_steps, np.bool_),
         )
-    open_ = usable == 0
+        ways.append(way)
+    open_: npt.NDArray[np.bool_] = np.equal(usable, 0)
     open_[_spanned(call, pairs, layout)] = True
-    if not open_.any():
-        return Outcome(*ways, rows, certified)
-    return _join(call, layout, Outcome(*ways, rows, certified), open_)
+    done = Outcome(ways[0], ways[1], rows, certified)
+    return _join(call, layout, done, open_) if open_.any() else done
 
 
 def _spanned(call: Call, pairs: PerimeterPairs, layout: _Layout) -> npt.NDArray[np.intp]:
@@ -207,7 +204,7 @@ def _join(call: Call, layout: _Layout, done: Outcome, open_: npt.NDArray[np.bool
     sub = trees_alone(call.grid, open_.any(axis=1)[tree])
     steps = np.flatnonzero(open_.any(axis=0))
     part, perimeters = call.part(sub, steps)
-    moves = open_[tree[forest.rank[sub.nodes]]][:, steps]
+    moves = open_[np.ix_(tree[forest.rank[sub.nodes]], steps)]
     part = replace(part, up=np.where(moves, part.up, 0.0), down=np.where(moves, part.down, 0.0))
     found = solve(part)
     at = np.ix_(sub.nodes, steps)
@@ -216,8 +213,8 @@ def _join(call: Call, layout: _Layout, done: Outcome, open_: npt.NDArray[np.bool
         whole[at] = np.where(moves, getattr(found.rows, name), whole[at])
     # a perimeter that spans several trees has all of them open
     home = layout.tree_of_perimeter[perimeters]
-    takes = np.where((home < 0)[:, None], True, open_[np.maximum(home, 0)][:, steps])
-    at = np.ix_(perimeters, steps)
+    takes = open_[np.maximum(home, 0)][:, steps] | np.less(home, 0)[:, None]
+    at = np.ix_(perimeters.astype(np.int64), steps)
     ways = []
     for way, new in ((done.up, found.up), (done.down, found.down)):
         where = np.where(new.at_node, _moved(sub.nodes, new.binding), _moved(sub.branches, new.binding))
@@ -230,13 +227,14 @@ def _join(call: Call, layout: _Layout, done: Outcome, open_: npt.NDArray[np.bool
                 whole[at] = np.where(takes, values, whole[at])
             columns[name] = whole
         ways.append(Direction(**columns))
+    up, down = ways
     certified = done.certified.copy()
     certified[steps] &= found.certified
-    return Outcome(*ways, done.rows, certified)
+    return Outcome(up, down, done.rows, certified)
 
 
 def _moved(places: npt.NDArray[np.int64], positions: I4) -> I4:
     """Positions in the whole grid; -1 stays."""
     if not places.size:
         return positions
-    return np.where(positions < 0, -1, places[np.maximum(positions, 0)]).astype(np.int32)
+    return np.where(positions < 0, -1, places[np.clip(positions, 0, places.size - 1)]).astype(np.int32)

@@ -1,6 +1,7 @@
 """Some whole trees of a grid as a grid of their own."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -45,7 +46,7 @@ def trees_alone(grid: Grid, chosen: npt.NDArray[np.bool_]) -> Subgrid:
     rank[order] = np.arange(order.size, dtype=np.int32)
     parent, branch = forest.parent[places], forest.branch[places]
     heads = forest.heads[chosen[forest.heads]]
-    moved = {
+    moved: dict[str, Any] = {
         "order": order,
         "rank": rank,
         "parent": np.where(parent < 0, -1, place[np.maximum(parent, 0)]).astype(np.int32),
@@ -53,9 +54,9 @@ def trees_alone(grid: Grid, chosen: npt.NDArray[np.bool_]) -> Subgrid:
         "branch": np.where(branch < 0, -1, np.searchsorted(branches, branch)).astype(np.int32),
         "heads": place[heads].astype(np.int32),
     }
-    same = {name: getattr(forest, name)[places] for name in forest._fields if name not in moved}
+    same: dict[str, Any] = {name: getattr(forest, name)[places] for name in forest._fields if name not in moved}
     of_nodes = (
-        "node_ids", "v_nom_kv", "slack", "v_set_pu", "angle_set_deg", "v_band_pu", "v_min_pu", "v_max_pu", "base_p_kw",
+        "node_ids", "v_nom_kv", "slack", "regulated", "v_set_pu", "angle_set_deg", "v_band_pu", "v_min_pu", "v_max_pu", "base_p_kw",
         "base_q_kvar",
     )  # fmt: skip
     of_branches = ("branch_ids", "s_max_kva", "s_max_reverse_kva", "ratio", "shift_deg")
@@ -65,7 +66,7 @@ def trees_alone(grid: Grid, chosen: npt.NDArray[np.bool_]) -> Subgrid:
         **{name: getattr(grid, name)[nodes] for name in of_nodes},
         **{name: getattr(grid, name)[branches] for name in of_branches},
         **{name: end.astype(np.int32) for name, end in ends.items()},
-        forest=type(forest)(**moved, **same),
+        flow_forest=type(forest)(**moved, **same),
         fused_ids=grid.fused_ids[:0],
         fused_node=grid.fused_node[:0],
         _lookup={},
