@@ -12,6 +12,8 @@ from flexcore.grid.headroom import ActivationRows
 __all__ = ["fill_nested_certified"]
 
 F8 = npt.NDArray[np.float64]
+# a box is asked for a little wider than wanted: offers that exceed it in the last bit would hold a cap down to it
+_WIDER = 1.0 + 1e-9
 _ATTEMPTS = 6  # a certificate that is not found is sought again with half the box, and in the end with none
 
 
@@ -44,6 +46,7 @@ def fill_nested_certified(
 
     def prove(asked: list[F8]) -> _Proved:
         """Rows and limits for boxes up and down, (n_nodes, n_steps) in preorder."""
+        asked = [box * _WIDER for box in asked]
         for attempt in range(_ATTEMPTS):
             found = certified_rows(
                 grid, *forecast, problem.m, Spread(*fixed, asked[1], asked[0]), slopes=slopes,
@@ -77,6 +80,19 @@ def fill_nested_certified(
             np.where(high > 0, high**2 / (2.0 * high - np.minimum(low, high)), 0.0)
             for low, high in zip(least, first, strict=True)
         ]
-    found = prove(meet)
+    found = prove([_summed(problem, box, high) for box, high in zip(meet, first, strict=True)])
     certified = np.equal(found.status.max(axis=0, initial=0), 0)
     return Caps(found.caps[0], found.caps[1], found.rows, certified)
+
+
+def _summed(problem: Problem, box: F8, most: F8) -> F8:
+    """Raise boxes to the sum of those below, as far as the first pass went: else boxes alone would make groups."""
+    parent = problem.grid.forest.parent
+    below, most_below = np.zeros_like(box), np.zeros_like(box)
+    for i in range(parent.size - 1, -1, -1):
+        own = np.maximum(most[i] - most_below[i], 0.0)
+        box[i] = np.minimum(most[i], np.maximum(box[i], below[i] + own))
+        if parent[i] >= 0:
+            below[parent[i]] += box[i]
+            most_below[parent[i]] += most[i]
+    return box

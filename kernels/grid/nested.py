@@ -245,6 +245,12 @@ def nest(
             if parent[i] >= 0:
                 whole[parent[i]] += whole[i]
             carried_out[t, i] = g[i]
+        # nor is one that is no less than that of a group around it
+        for i in range(n):
+            largest[i] = math.inf if parent[i] < 0 else largest[parent[i]]
+            if limit_out[t, i] >= largest[i]:
+                limit_out[t, i] = math.inf
+            largest[i] = min(largest[i], limit_out[t, i])
         for i in range(n):
             limit[i] = room[i] - w[i]
         for i in range(n - 1, -1, -1):

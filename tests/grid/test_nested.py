@@ -52,6 +52,8 @@ def check_case(case):
     assert all(thermal[i] <= carried.get(i, 0.0) + 1e-7 for i in range(case.n))
     assert nested_reference.is_laminar(groups)
     assert all(len(inside) > 1 for inside, _ in groups)
+    # none that another makes needless
+    assert all(limit < other for inside, limit in groups for around, other in groups if inside < around)
     assert all(cap >= other - 1e-4 for cap, other in zip(caps, joint, strict=True))
     assert all(sum(joint[k] for k in inside) <= limit + 1e-4 for inside, limit in groups)
     return caps, groups, joint
@@ -174,6 +176,29 @@ def test_no_dispatch_within_the_limits_breaks_a_row(method):
                 assert ((after.v_pu <= high + 1e-9) | ~fine).all()
     assert grouped > 20
     assert used > 500
+
+
+def test_certified_limits_admit_what_linear_ones_do_where_losses_are_small():
+    """The box of the proof must not hold caps down by itself, nor make groups that no branch asks for."""
+    rng = np.random.default_rng(6)
+    groups = {"linear": 0, "certified": 0}
+    for _ in range(10):
+        grid, p, q, offers = connected_day(rng, n_steps=2, impedance=1e-4)
+        caps = {}
+        for method in groups:
+            result = capability(grid, p, q, method=method, sharing="nested", **offers)
+            limits = result.groups
+            groups[method] += np.isfinite(limits.up_kw).sum() + np.isfinite(limits.down_kw).sum()
+            caps[method] = [
+                nested_reference.limited_total(
+                    getattr(result, f"{way}_kw")[:, t],
+                    [(set(limits.members(g).tolist()), getattr(limits, f"{way}_kw")[g, t]) for g in range(len(limits))],
+                )
+                for way in ("up", "down")
+                for t in range(2)
+            ]
+        assert caps["certified"] == pytest.approx(caps["linear"], rel=2e-3)
+    assert 0 < groups["certified"] <= 1.3 * groups["linear"]
 
 
 def test_result_names_the_groups_and_steps_decide_alone():

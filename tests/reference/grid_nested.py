@@ -29,10 +29,15 @@ def worst_rows(case: Case, caps: list[float], groups: Groups) -> tuple[list[floa
 
 def largest_total(case: Case, caps: list[float], groups: Groups) -> float:
     """Largest sum of totals per perimeter that the published limits admit."""
-    n_k = case.n_perimeters
-    rows = [[float(k in inside) for k in range(n_k)] for inside, _ in groups]
-    bounds = [(0.0, min(cap, case.total(k))) for k, cap in enumerate(caps)]
-    answer = linprog(-np.ones(n_k), A_ub=rows or None, b_ub=[limit for _, limit in groups] or None, bounds=bounds)
+    return limited_total(np.minimum(caps, [case.total(k) for k in range(case.n_perimeters)]), groups)
+
+
+def limited_total(caps: np.ndarray, groups: Groups) -> float:
+    """Largest sum below caps and group limits."""
+    groups = [(inside, limit) for inside, limit in groups if np.isfinite(limit)]
+    rows = [[float(k in inside) for k in range(len(caps))] for inside, _ in groups]
+    bounds = [(0.0, float(cap)) for cap in caps]
+    answer = linprog(-np.ones(len(caps)), A_ub=rows or None, b_ub=[limit for _, limit in groups] or None, bounds=bounds)
     assert answer.status == 0
     return float(-answer.fun)
 
