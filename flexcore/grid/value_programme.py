@@ -110,9 +110,10 @@ def most_valuable(
             integrality=np.concatenate([np.zeros(size - len(split)), np.ones(len(split))]),
             options={"mip_rel_gap": 0.0, "node_limit": _NODES, "presolve": presolve},
         )
-        if answer.x is not None:
+        # solved, or stopped at the number of nodes with something in hand
+        if answer.status in (0, 1) and answer.x is not None:
             break
-    if answer.x is None:
+    else:
         return None
     bound = -answer.fun if answer.mip_dual_bound is None else -answer.mip_dual_bound
     return Programme(np.clip(answer.x[:n_k], 0.0, most_1) * scale, float(bound) * scale * worth)
