@@ -6,7 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from flexcore.arrays import as_float
+from flexcore.grid.capability_result import GroupLimits
 from flexcore.grid.headroom import ActivationRows
+from flexcore.grid.nested import limits_of_elements
 from flexcore.grid.network import Grid
 from flexcore.grid.sharing import label_nodes, pair_perimeters, rooms_of
 
@@ -47,6 +49,7 @@ def joint_check(
     up_kw: npt.ArrayLike,
     down_kw: npt.ArrayLike,
     perimeter: npt.ArrayLike,
+    groups: GroupLimits | None = None,
     voltage_slack_pu: float = 0.0,
     n_threads: int = 1,
 ) -> JointCheck:
@@ -62,6 +65,9 @@ def joint_check(
     up_kw, down_kw : array_like, shape (n_nodes, n_steps)
         Power that could move, as given to `capability`. [kW]
     perimeter : array_like of int, shape (n_nodes,)
+    groups : GroupLimits, optional
+        Limits that hold besides the caps, as published by `sharing="nested"`. Then the excess is an upper bound where
+        a perimeter reaches into the subtree of an element without lying in it.
     voltage_slack_pu : float
     n_threads : int
 
@@ -75,6 +81,7 @@ def joint_check(
         FX-A001 shapes, FX-A003 NaN, FX-A004 negative.
     """
     from flexcore.kernels.grid.capability import check_together
+    from flexcore.kernels.grid.nested import check_nested
 
     label, n_perimeters = label_nodes(grid, perimeter)
     forest, n_steps = grid.forest, rows.n_steps
@@ -88,12 +95,16 @@ def joint_check(
         cap = as_float(caps, f"cap_{name}_kw", shape=(n_perimeters, n_steps), non_negative=True)
         room = rooms_of(grid, rows, pairs.element, upward, voltage_slack_pu, n_threads)
         over, over_path = np.empty(n_steps), np.empty(n_steps)
-        arrays = (
+        layout = (
             pairs.parent, np.ascontiguousarray(rows.m[forest.order][pairs.element]), pairs.label, pairs.own, pairs.top,
             pairs.pair_element, pairs.pair_k, pairs.pair_up,
             np.ascontiguousarray(offered[forest.order[pairs.element]].T), room.headroom, room.headroom_path,
-            np.ascontiguousarray(cap.T), over, over_path,
+            np.ascontiguousarray(cap.T),
         )  # fmt: skip
-        check_together(*arrays, 0, n_steps)
+        if groups is None:
+            check_together(*layout, over, over_path, 0, n_steps)
+        else:
+            limits = limits_of_elements(grid, pairs, groups, groups.up_kw if upward else groups.down_kw)
+            check_nested(*layout, limits, over, over_path, 0, n_steps)
         excess += [over, over_path]
     return JointCheck(excess[0], excess[2], excess[1], excess[3])

@@ -10,7 +10,7 @@ from flexcore.grid.capability_result import SHARED, GroupLimits
 from flexcore.grid.network import Grid
 from flexcore.grid.sharing import PerimeterPairs, Shares, share
 
-__all__ = ["Nested", "group_limits", "share_nested"]
+__all__ = ["Nested", "group_limits", "limits_of_elements", "share_nested"]
 
 F8 = npt.NDArray[np.float64]
 _STEPS_PER_CHUNK = 4
@@ -127,3 +127,13 @@ def group_limits(grid: Grid, pairs: PerimeterPairs, up: F8, down: F8) -> GroupLi
         up_kw=limits[0],
         down_kw=limits[1],
     )
+
+
+def limits_of_elements(grid: Grid, pairs: PerimeterPairs, groups: GroupLimits, limit_kw: F8) -> F8:
+    """Put the limits of one direction, (n_groups, n_steps), back at their elements: (n_steps, kept)."""
+    limits = np.full((limit_kw.shape[1], pairs.parent.size), np.inf)
+    wanted = grid.forest.rank[groups.node]
+    for g, e in enumerate(np.searchsorted(pairs.element, wanted)):
+        if e < pairs.element.size and pairs.element[e] == wanted[g]:  # else nothing moves below it
+            limits[:, e] = np.minimum(limits[:, e], limit_kw[g])
+    return limits

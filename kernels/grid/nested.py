@@ -18,6 +18,7 @@ from flexcore.kernels._jit import (
     F64,
     F64_2D,
     F64_2D_OUT,
+    F64_OUT,
     I32,
     I32_2D,
     I32_2D_OUT,
@@ -267,3 +268,48 @@ def nest(
                 if below[p] > 0.0:
                     margin = min(margin, largest[pair_element[p]])
             margin_out[t, k] = margin
+
+
+@kernel(
+    I32, F64, I32, I32, I32, I32, I32, I32,
+    F64_2D, F64_2D, F64_2D, F64_2D, F64_2D, F64_OUT, F64_OUT, i64, i64,
+)  # fmt: skip
+def check_nested(
+    parent,
+    m,
+    label,
+    own,
+    top,
+    pair_element,
+    pair_k,
+    pair_up,
+    power,
+    headroom,
+    headroom_path,
+    caps,
+    limits,
+    over_out,
+    over_path_out,
+    t0,
+    t1,
+):
+    """Largest excess of any element and of any path sum under the worst dispatch within caps and group limits."""
+    n = parent.shape[0]
+    cap = np.empty(top.shape[0])
+    g = np.empty(n)
+    w = np.empty(n)
+    whole = np.empty(n)
+    below = np.empty(pair_element.shape[0])
+    total = np.empty(top.shape[0])
+    for t in range(t0, t1):
+        power_below(power[t], label, own, pair_k, pair_up, below, total)
+        for k in range(top.shape[0]):
+            cap[k] = min(caps[t, k], total[k])
+        worst_nested(parent, m, top, pair_element, pair_k, below, cap, limits[t], whole, g, w)
+        over = -math.inf
+        over_path = -math.inf
+        for i in range(n):
+            over = max(over, g[i] - max(headroom[t, i], 0.0))
+            over_path = max(over_path, w[i] - max(headroom_path[t, i], 0.0))
+        over_out[t] = over
+        over_path_out[t] = over_path

@@ -490,7 +490,10 @@ def test_bad_input_is_refused_by_code():
 
 def test_kernels_have_one_signature():
     from flexcore.kernels.grid import capability as kernels
-    from flexcore.kernels.grid import headroom, pairs
+    from flexcore.kernels.grid import envelopes, headroom, nested, pairs, shadow_price, value
 
-    for kernel in (kernels.share_capability, kernels.check_together, pairs.count_pairs, headroom.narrow_by_limits):
+    for kernel in (
+        kernels.share_capability, kernels.check_together, pairs.count_pairs, headroom.narrow_by_limits,
+        envelopes.fair_limits, nested.nest, shadow_price.shadow_prices, value.raise_in_order, value.name_full_paths,
+    ):  # fmt: skip
         assert len(getattr(kernel, "signatures", [0])) == 1

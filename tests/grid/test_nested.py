@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from flexcore.grid.capability import capability
+from flexcore.grid.joint_check import joint_check
 from flexcore.grid.nested import share_nested
 from flexcore.grid.power_flow import power_flow
 from tests.grid.networks import feeder
@@ -137,7 +138,7 @@ def dispatch_within(rng, power, label, caps, groups, limits, t):
 def test_no_dispatch_within_the_limits_breaks_a_row(method):
     """Both directions at once; certified limits also against the AC power flow, where nothing new may break."""
     rng = np.random.default_rng(3)
-    grouped = used = 0.0
+    grouped = used = needed = 0.0
     for trial in range(20):
         if trial % 2:
             grid, p, q, up, down, label = random_day(rng, size=2.0, impedance=0.2)
@@ -151,6 +152,19 @@ def test_no_dispatch_within_the_limits_breaks_a_row(method):
         np.testing.assert_array_equal(result.up_kw, two.up_kw)
         np.testing.assert_array_equal(result.groups.down_kw, two.groups.down_kw)
         rows, groups = result.rows, result.groups
+        common = {"cap_up_kw": result.up_kw, "cap_down_kw": result.down_kw, "up_kw": up, "down_kw": down,
+                  "perimeter": label}  # fmt: skip
+        check = joint_check(grid, rows, **common, groups=groups)
+        for excess, tol in (
+            (check.up_kw, 1e-9),
+            (check.down_kw, 1e-9),
+            (check.up_path, 1e-12),
+            (check.down_path, 1e-12),
+        ):
+            assert (excess <= tol).all()
+        plain = joint_check(grid, rows, **common)
+        assert (plain.up_kw >= check.up_kw).all()
+        needed += not plain.safe
         grouped += np.isfinite(groups.up_kw).sum() + np.isfinite(groups.down_kw).sum()
         for _ in range(6):
             moved = np.zeros((2, *p.shape))
@@ -176,6 +190,7 @@ def test_no_dispatch_within_the_limits_breaks_a_row(method):
                 assert ((after.v_pu <= high + 1e-9) | ~fine).all()
     assert grouped > 20
     assert used > 500
+    assert needed > 5  # without the groups the caps are not safe
 
 
 def test_certified_limits_admit_what_linear_ones_do_where_losses_are_small():
