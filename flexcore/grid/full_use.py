@@ -201,7 +201,7 @@ def _join(call: Call, layout: _Layout, done: Outcome, open_: npt.NDArray[np.bool
     """Solve the open trees and steps, and write them into what is done."""
     forest = call.grid.forest
     tree = np.searchsorted(layout.trees, np.arange(forest.parent.size), side="right") - 1
-    sub = trees_alone(call.grid, open_.any(axis=1)[tree])
+    sub = trees_alone(call.grid, np.asarray(open_.any(axis=1))[tree])
     steps = np.flatnonzero(open_.any(axis=0))
     part, perimeters = call.part(sub, steps)
     moves = open_[np.ix_(tree[forest.rank[sub.nodes]], steps)]

@@ -65,7 +65,7 @@ def worst_needs(
     q_kvar: npt.ArrayLike,
     *,
     tan_phi: float = 0.0,
-    loss_sweeps: int = 2,
+    loss_sweeps: int = 3,
     tol_kw: float = 1e-6,
     tol_pu: float = 1e-9,
     margin_kw: Sequence[npt.ArrayLike] | None = None,
