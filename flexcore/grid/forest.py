@@ -9,6 +9,7 @@ from flexcore.errors import Findings
 
 F8 = npt.NDArray[np.float64]
 I4 = npt.NDArray[np.int32]
+_KEEP = "pass meshed=True: dc and ac power flow, ptdf and lodf take loops"
 _NAMED_LOOPS = 5  # loops that get a finding of their own; the rest is counted
 
 
@@ -97,14 +98,17 @@ class BranchModel(NamedTuple):
     ratio: F8
     shift_deg: F8
 
-    def take(self, rows: npt.NDArray[np.bool_]) -> "BranchModel":
-        """Return the rows that the mask selects."""
+    def take(self, rows: npt.NDArray[np.bool_] | I4) -> "BranchModel":
+        """Return the rows that a mask or a list of positions selects."""
         columns: list[Any] = [np.ascontiguousarray(column[rows]) for column in self]
         return BranchModel(*columns)
 
 
 class NodeModel(NamedTuple):
-    """Nodes on a base of 1 kVA: `g_own_pu` is the declared shunt, `g_pu` that and what open-ended branches add."""
+    """Nodes on a base of 1 kVA: `g_own_pu` is the declared shunt, `g_pu` that and what open-ended branches add.
+
+    `pv` marks nodes whose voltage is held at `v_set_pu` by reactive power; none of them is a slack node.
+    """
 
     slack: npt.NDArray[np.bool_]
     v_set_pu: F8
@@ -112,6 +116,23 @@ class NodeModel(NamedTuple):
     g_own_pu: F8
     g_pu: F8
     b_pu: F8
+    pv: npt.NDArray[np.bool_]
+
+
+class Mesh(NamedTuple):
+    """What a spanning forest leaves out of a network with loops.
+
+    Attributes
+    ----------
+    chords : int32
+        Positions of the branches that close loops, ascending; one for each independent loop. A branch between the trees
+        of two slack nodes closes one through the ideal sources.
+    branches : BranchModel
+        All branches as they are declared, in the order of the table.
+    """
+
+    chords: I4
+    branches: BranchModel
 
 
 def _climb(parent: I4, position: int) -> list[int]:
@@ -146,7 +167,7 @@ def _name_loops(
         message = f"{len(path)} branches form a loop, a forest is required"
         if closing.size > _NAMED_LOOPS:
             message += f" (one of {closing.size} loops)"
-        found.add("FX-G001", message, ids=branch_ids[path], hint="open one of them")
+        found.add("FX-G001", message, ids=branch_ids[path], hint=f"open one of them, or {_KEEP}")
     for e in np.flatnonzero(extra == 2)[:_NAMED_LOOPS]:
         roots = {_climb(parent, int(rank[end]))[-1] for end in (branches.start[e], branches.end[e])}
         nodes = np.sort(np.flatnonzero(np.isin(rank, list(roots))))
@@ -154,7 +175,7 @@ def _name_loops(
             "FX-G004",
             f"branch {branch_ids[e].item()!r} joins the trees of two slack nodes",
             ids=node_ids[nodes],
-            hint="one slack node for each tree; open the branch",
+            hint=f"one slack node for each tree: open the branch, or {_KEEP}",
         )
 
 
@@ -184,9 +205,15 @@ def build_forest(
     node_ids: npt.NDArray[Any],
     branch_ids: npt.NDArray[Any],
     found: Findings,
-) -> Forest | None:
-    """Order the network and absorb its transformers; None and findings FX-G001..G004 where it is not a forest."""
-    from flexcore.kernels.grid.forest import depth_first
+    *,
+    meshed: bool = False,
+) -> tuple[Forest, Mesh | None] | None:
+    """Order the network and absorb its transformers; None and findings FX-G001..G004 where it is not a forest.
+
+    With `meshed` branches that close loops are no findings: they are what the forest leaves out, but for the shunts at
+    their ends, which stay with the nodes.
+    """
+    from flexcore.kernels.grid.forest import depth_first, lightest_tree
 
     n, m = nodes.slack.size, branches.start.size
     roots = np.flatnonzero(nodes.slack).astype(np.int32)
@@ -201,11 +228,31 @@ def build_forest(
         _name_islands(rank >= 0, branches, node_ids, found)
     # a branch inside an island without slack is not part of any walked tree: it is named with its island
     extra[(rank[branches.start] < 0) | (rank[branches.end] < 0)] = 0
-    if extra.any():
+    if extra.any() and not meshed:
         _name_loops(extra, branches, (rank, parent, branch), node_ids, branch_ids, found)
     if found:
         return None
-    return _scale(nodes, branches, (order, rank, parent, branch, last))
+    if not extra.any():
+        return _scale(nodes, branches, (order, rank, parent, branch, last)), None
+    # paths of small impedances: what a chord's own impedance is added to should not be larger than that
+    z = np.hypot(branches.r_pu, branches.x_pu) * branches.ratio
+    kept = np.empty(m, np.uint8)
+    lightest_tree(branches.start, branches.end, is_root, np.argsort(z, kind="stable").astype(np.int32), kept)
+    tree, chords = (np.flatnonzero(kept == chosen).astype(np.int32) for chosen in (1, 0))
+    depth_first(
+        branches.start[tree], branches.end[tree], is_root, roots, order, rank, parent, branch, last, extra[tree],
+        visited,
+    )  # fmt: skip
+    fed = branch >= 0
+    branch[fed] = tree[branch[fed]]
+    g, b = nodes.g_pu.copy(), nodes.b_pu.copy()
+    square = branches.ratio[chords] ** 2
+    np.add.at(g, branches.start[chords], branches.g_from_pu[chords] / square)
+    np.add.at(b, branches.start[chords], branches.b_from_pu[chords] / square)
+    np.add.at(g, branches.end[chords], branches.g_to_pu[chords])
+    np.add.at(b, branches.end[chords], branches.b_to_pu[chords])
+    forest = _scale(nodes._replace(g_pu=g, b_pu=b), branches, (order, rank, parent, branch, last))
+    return forest, Mesh(chords, branches)
 
 
 def _scale(nodes: NodeModel, branches: BranchModel, walk: tuple[I4, I4, I4, I4, I4]) -> Forest:

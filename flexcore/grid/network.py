@@ -6,14 +6,14 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.errors import Finding, Findings, GridError, UnknownIdError, ValidationError
-from flexcore.grid.forest import F8, I4, BranchModel, Forest, NodeModel, build_forest
+from flexcore.errors import Finding, Findings, GridError, ValidationError
+from flexcore.grid.forest import F8, I4, BranchModel, Forest, Mesh, NodeModel, build_forest
+from flexcore.grid.keys import Keys, find_keys, match_keys, sorted_keys
 from flexcore.grid.regulated import Links, cut_at_busbars, refuse_links
 from flexcore.tables import check
 
 __all__ = ["Forest", "Grid"]
 
-Keys = npt.NDArray[Any]
 # codes of the table checks, said again in terms of the network: (code, column) or (code, "") for any column
 _RENAMED = {("FX-A009", ""): "FX-G006", ("FX-A003", ""): "FX-G007"}
 _RENAMED |= {("FX-A004", column): "FX-G009" for column in ("s_max_kva", "s_max_reverse_kva")}
@@ -21,7 +21,7 @@ _RENAMED |= {("FX-A004", column): "FX-G009" for column in ("s_max_kva", "s_max_r
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Grid:
-    """A radial network with its limits, not changeable; make one by `from_tables` or `from_pandapower`.
+    """A network with its limits, not changeable; make one by `from_tables` or `from_pandapower`.
 
     Attributes
     ----------
@@ -35,7 +35,8 @@ class Grid:
         Further nodes whose voltage a tap changer in front of them holds at `v_set_pu`. `power_flow` knows them, other
         calculations refuse a grid that has any (FX-G013).
     v_set_pu, angle_set_deg, v_band_pu : ndarray, shape (n_nodes,)
-        Voltage, angle and full width of the dead band at a slack node; the voltage counts at a regulated one too.
+        Voltage, angle and full width of the dead band at a slack node; the voltage counts at a regulated and at a PV
+        node too.
     v_min_pu, v_max_pu : ndarray, shape (n_nodes,)
         Allowed voltages.
     base_p_kw, base_q_kvar : ndarray, shape (n_nodes,)
@@ -46,13 +47,17 @@ class Grid:
         Rated power for flow from -> to and to -> from; infinite where there is no limit. [kVA]
     ratio, shift_deg : ndarray, shape (n_branches,)
         Ideal transformer at the from side, off-nominal ratio and phase shift.
-    flow_forest : Forest
-        The same network in depth-first preorder, in per unit on a base of 1 kVA, cut above regulated nodes. `forest` is
-        the same for a grid without any, and refuses others.
-    links : Links, optional
-        The branches that feed regulated nodes, None without any.
+    spanning : Forest
+        The same network in depth-first preorder, in per unit on a base of 1 kVA; without the branches that close loops
+        and cut above regulated nodes. `forest` is the same for a radial grid without such nodes, and refuses others.
     fused_ids, fused_node : ndarray
         Ids of further buses that are one node with another (closed switches) and that node's position.
+    pv_node : ndarray of int32, shape (n_pv,)
+        Positions of the nodes whose voltage is held at `v_set_pu` by reactive power; none unless made with `meshed`.
+    mesh : Mesh or None
+        The branches that close loops; None where there are none.
+    links : Links or None
+        The branches that feed regulated nodes, None without any.
 
     Notes
     -----
@@ -77,27 +82,25 @@ class Grid:
     s_max_reverse_kva: F8
     ratio: F8
     shift_deg: F8
-    flow_forest: Forest
-    links: Links | None
+    spanning: Forest
     fused_ids: Keys
     fused_node: I4
-    _lookup: dict[str, tuple[Keys, npt.NDArray[np.int64]]] = field(default_factory=dict, repr=False)
+    pv_node: I4 = field(default_factory=lambda: np.zeros(0, np.int32))
+    mesh: Mesh | None = None
+    links: Links | None = None
+    _lookup: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         """Lock the arrays: the forest is worked out from them once, so a change would contradict it."""
-        for value in (*(getattr(self, item.name) for item in fields(self)), *self.flow_forest, *(self.links or ())):
+        of_mesh = () if self.mesh is None else (self.mesh.chords, *self.mesh.branches)
+        forests = (*self.spanning, *of_mesh, *(self.links or ()))
+        for value in (*(getattr(self, item.name) for item in fields(self)), *forests):
             if isinstance(value, np.ndarray):
                 value.flags.writeable = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Lock the arrays of the copy too, and look up no faster there."""
         return (type(self), tuple(getattr(self, item.name) for item in fields(self) if item.name != "_lookup"))
-
-    @property
-    def forest(self) -> Forest:
-        """The network in depth-first preorder; FX-G013 where a regulated node inside a tree would be missed in it."""
-        refuse_links(self.links, self.node_ids, "this calculation")
-        return self.flow_forest
 
     @property
     def n_nodes(self) -> int:
@@ -109,8 +112,46 @@ class Grid:
         """Number of branches."""
         return int(self.branch_ids.size)
 
+    @property
+    def n_loops(self) -> int:
+        """Number of independent loops, those through two slack nodes included."""
+        return 0 if self.mesh is None else int(self.mesh.chords.size)
+
+    @property
+    def forest(self) -> Forest:
+        """The network in depth-first preorder, in per unit on a base of 1 kVA; GridError FX-G030 unless it is radial.
+
+        FX-G013 where regulated nodes inside a tree would be missed in it.
+
+        Whatever walks a forest takes it from here, so that nothing can work on a part of a meshed network in silence.
+        """
+        if self.mesh is not None or self.pv_node.size:
+            self.require_radial("this step")
+        refuse_links(self.links, self.node_ids, "this calculation")
+        return self.spanning
+
+    def require_radial(self, what: str) -> None:
+        """Do nothing on a radial network without PV nodes.
+
+        Raises
+        ------
+        GridError
+            FX-G030, naming the branches that close loops and the PV nodes.
+        """
+        found = Findings("grid")
+        hint = "open the loops, or use what takes them: power_flow with dc or ac, ptdf, lodf"
+        if self.mesh is not None:
+            ids = self.branch_ids[self.mesh.chords]
+            found.add("FX-G030", f"{what} needs a radial network, {ids.size} branches close loops", ids=ids, hint=hint)
+        if self.pv_node.size:
+            ids = self.node_ids[self.pv_node]
+            found.add("FX-G030", f"{what} needs a network without PV nodes, it has {ids.size}", ids=ids, hint=hint)
+        found.raise_errors(GridError)
+
     def __repr__(self) -> str:
-        return f"Grid({self.n_nodes} nodes, {self.n_branches} branches, {int(self.slack.sum())} trees)"
+        text = f"{self.n_nodes} nodes, {self.n_branches} branches, {int(self.slack.sum())} trees"
+        text += f", {self.n_loops} loops" if self.n_loops else ""
+        return f"Grid({text}{f', {self.pv_node.size} PV nodes' if self.pv_node.size else ''})"
 
     def node_index(self, ids: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """Return the positions of nodes; the id of a fused bus gives the node that it is part of.
@@ -122,8 +163,9 @@ class Grid:
         """
         if "node" not in self._lookup:
             positions = np.concatenate([np.arange(self.n_nodes), self.fused_node])
-            self._lookup["node"] = _sorted_keys(np.concatenate([self.node_ids, self.fused_ids]), positions)
-        return _positions(ids, *self._lookup["node"], "node")
+            self._lookup["node"] = sorted_keys(np.concatenate([self.node_ids, self.fused_ids]), positions)
+        keys, at = self._lookup["node"]
+        return find_keys(ids, keys, at, "node")
 
     def branch_index(self, ids: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """Return the positions of branches.
@@ -134,26 +176,30 @@ class Grid:
             FX-G011, naming the ids that the grid does not have.
         """
         if "branch" not in self._lookup:
-            self._lookup["branch"] = _sorted_keys(self.branch_ids, np.arange(self.n_branches))
-        return _positions(ids, *self._lookup["branch"], "branch")
+            self._lookup["branch"] = sorted_keys(self.branch_ids, np.arange(self.n_branches))
+        keys, at = self._lookup["branch"]
+        return find_keys(ids, keys, at, "branch")
 
     @classmethod
-    def from_tables(cls, nodes: Any, branches: Any) -> Self:
+    def from_tables(cls, nodes: Any, branches: Any, *, meshed: bool = False) -> Self:
         """Build a network from a table of nodes and one of branches.
 
         Parameters
         ----------
         nodes : mapping of arrays, pyarrow.Table or Arrow stream
-            Columns id, v_nom_kv, slack; optional v_set_pu, regulated, v_band_pu, v_min_pu, v_max_pu, g_us, b_us.
+            Columns id, v_nom_kv, slack; optional pv, v_set_pu, regulated, v_band_pu, v_min_pu, v_max_pu, g_us, b_us.
         branches : mapping of arrays, pyarrow.Table or Arrow stream
             Columns id, from_id, to_id, r_ohm, x_ohm; optional g_us, b_us (half at each end), ratio, shift_deg (ideal
             transformer at the from side, as in MATPOWER), s_max_kva, s_max_reverse_kva. Ohm and uS at the nominal
             voltage of the to side. `s_max_reverse_kva` is `s_max_kva` unless given.
+        meshed : bool
+            Keep loops, branches between two slack nodes and PV nodes instead of refusing them. Only power flow with
+            "dc" or "ac", `ptdf` and `lodf` take such a network; see docs/explanation/meshed.md.
 
         Raises
         ------
         GridError
-            With all findings at once: FX-G001..FX-G010, FX-G012 for the network, FX-A... for the tables.
+            With all findings at once: FX-G001..FX-G010, FX-G012, FX-G021 for the network, FX-A... for the tables.
         """
         found = Findings("grid")
         node = _checked("nodes", nodes, found)
@@ -162,6 +208,14 @@ class Grid:
             raise GridError(found.items)
         start, end = _find_ends(node["id"], branch, found)
         _check_parameters(node, branch, start, end, found)
+        pv = node["pv"] & ~node["slack"]
+        if pv.any() and not meshed:
+            rows = np.flatnonzero(pv)
+            hint = "pass meshed=True: dc and ac power flow, ptdf and lodf take PV nodes"
+            found.add(
+                "FX-G021", f"{rows.size} nodes hold their voltage by reactive power", field="pv", rows=rows,
+                ids=node["id"][rows], hint=hint,
+            )  # fmt: skip
         known = (start >= 0) & (end >= 0) & (start != end)
         v_to = node["v_nom_kv"][end] if node["id"].size else np.ones(end.size)
         ohm_to_pu = np.divide(1e-3, v_to * v_to)
@@ -181,7 +235,7 @@ class Grid:
             branch_ids=branch["id"],
             node={name: node[name] for name in ("v_nom_kv", "v_band_pu", "v_min_pu", "v_max_pu")},
             node_model=NodeModel(
-                node["slack"], node["v_set_pu"], zero, node["g_us"] * own, node["g_us"] * own, node["b_us"] * own
+                node["slack"], node["v_set_pu"], zero, node["g_us"] * own, node["g_us"] * own, node["b_us"] * own, pv
             ),
             regulated=node["regulated"] & ~node["slack"],
             branch_model=model,
@@ -190,10 +244,13 @@ class Grid:
             s_max=(branch["s_max_kva"], reverse),
             fused=(node["id"][:0], np.zeros(0, np.int32)),
             found=found,
+            meshed=meshed,
         )
 
     @classmethod
-    def from_pandapower(cls, net: Any, *, trafo_model: str = "t", switch_rx_ratio: float = 2.0) -> Self:
+    def from_pandapower(
+        cls, net: Any, *, trafo_model: str = "t", switch_rx_ratio: float = 2.0, meshed: bool = False
+    ) -> Self:
         """Build the network that pandapower's `runpp` would solve, exactly, or refuse it.
 
         Node ids are bus indices (of buses joined by closed switches the lowest one; `node_index` knows all), branch ids
@@ -206,6 +263,9 @@ class Grid:
         trafo_model : {"t", "pi"}
         switch_rx_ratio : float
             Ratio of resistance to reactance of switches with an impedance, as in `runpp`.
+        meshed : bool
+            Keep loops, branches between two slack nodes, and generators off the slack as PV nodes (without limits of
+            their reactive power, as `runpp` does by default) instead of refusing them; see `from_tables`.
 
         Raises
         ------
@@ -217,7 +277,7 @@ class Grid:
         from flexcore.grid.pandapower import convert
 
         found = Findings("net")
-        return cls._assemble(**convert(net, trafo_model, switch_rx_ratio, found), found=found)
+        return cls._assemble(**convert(net, trafo_model, switch_rx_ratio, meshed, found), found=found, meshed=meshed)
 
     @classmethod
     def _assemble(
@@ -234,13 +294,20 @@ class Grid:
         s_max: tuple[F8, F8],
         fused: tuple[Keys, I4],
         found: Findings,
+        meshed: bool,
     ) -> Self:
-        forest = build_forest(node_model, branch_model, node_ids, shown_ids, found)
+        built = build_forest(node_model, branch_model, node_ids, shown_ids, found, meshed=meshed)
         links: Links | None = None
-        if forest is not None and regulated is not None and regulated.any() and not found:
-            cut = cut_at_busbars(node_model, branch_model, regulated, forest, (node_ids, shown_ids), found)
-            forest, links = cut or (None, None)
-        if forest is None or found:
+        if built is not None and regulated is not None and regulated.any() and not found:
+            if built[1] is not None or node_model.pv.any():
+                hint = "a voltage held inside a tree needs a tree: open the loops, or leave `regulated` out"
+                ids = node_ids[np.flatnonzero(regulated)]
+                found.add("FX-G014", "a grid with loops or PV nodes has no regulated nodes", ids=ids, hint=hint)
+            else:
+                cut = cut_at_busbars(node_model, branch_model, regulated, built[0], (node_ids, shown_ids), found)
+                if cut is not None:
+                    built, links = (cut[0], None), cut[1]
+        if built is None or found:
             raise GridError(found.items)
         return cls(
             node_ids=node_ids,
@@ -257,8 +324,10 @@ class Grid:
             s_max_reverse_kva=s_max[1],
             ratio=branch_model.ratio,
             shift_deg=branch_model.shift_deg,
-            flow_forest=forest,
+            spanning=built[0],
+            mesh=built[1],
             links=links,
+            pv_node=np.flatnonzero(node_model.pv).astype(np.int32),
             fused_ids=fused[0],
             fused_node=fused[1],
             v_nom_kv=node["v_nom_kv"],
@@ -266,41 +335,6 @@ class Grid:
             v_min_pu=node["v_min_pu"],
             v_max_pu=node["v_max_pu"],
         )
-
-
-def _sorted_keys(keys: Keys, positions: npt.NDArray[Any]) -> tuple[Keys, npt.NDArray[np.int64]]:
-    order = np.argsort(keys, kind="stable")
-    return keys[order], positions[order].astype(np.int64)
-
-
-def _match(wanted: Keys, keys: Keys, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Positions of the wanted keys in a sorted table, -1 where it has none."""
-    kinds = "iu" if keys.dtype.kind in "iu" else "U"
-    if not keys.size or wanted.dtype.kind not in kinds:
-        return np.full(wanted.shape, -1, np.int64)
-    if wanted.dtype.kind == "u":  # searchsorted would compare them with int64 through float64
-        return np.where(wanted < 2**63, _match(wanted.astype(np.int64), keys, positions), -1)
-    at = np.minimum(np.searchsorted(keys, wanted), keys.size - 1)
-    return np.where(keys[at] == wanted, positions[at], -1)
-
-
-def _positions(ids: npt.ArrayLike, keys: Keys, positions: npt.NDArray[np.int64], what: str) -> npt.NDArray[np.int64]:
-    wanted = np.asarray(ids)
-    if wanted.dtype.kind != "O":
-        result = _match(wanted, keys, positions)
-    elif keys.dtype.kind == "U":
-        result = _match(wanted.astype(str), keys, positions)
-    else:  # only whole numbers can be keys here: anything else is unknown, not converted
-        whole = np.array([isinstance(key, (int, np.integer)) and abs(int(key)) < 2**63 for key in wanted.ravel()], bool)
-        whole = whole.reshape(wanted.shape)
-        numbers = np.where(whole, wanted, 0).astype(np.int64)
-        result = np.where(whole, _match(numbers, keys, positions), -1)
-    if (result < 0).any():
-        bad = np.flatnonzero(np.atleast_1d(result) < 0)
-        found = Findings(f"{what} ids", result.size)
-        found.add("FX-G011", f"{bad.size} {what} ids are not in the grid", rows=bad, ids=np.atleast_1d(wanted)[bad])
-        found.raise_errors(UnknownIdError)
-    return result
 
 
 def _checked(name: str, data: Any, found: Findings) -> dict[str, npt.NDArray[Any]] | None:
@@ -327,10 +361,10 @@ def _checked(name: str, data: Any, found: Findings) -> dict[str, npt.NDArray[Any
 
 
 def _find_ends(node_ids: Keys, branch: dict[str, npt.NDArray[Any]], found: Findings) -> tuple[I4, I4]:
-    table = _sorted_keys(node_ids, np.arange(node_ids.size))
+    table = sorted_keys(node_ids, np.arange(node_ids.size))
     ends = []
     for column in ("from_id", "to_id"):
-        position = _match(branch[column], *table)
+        position = match_keys(branch[column], *table)
         bad = np.flatnonzero(position < 0)
         if bad.size:
             missing = ", ".join(repr(key.item()) for key in branch[column][bad][:3])

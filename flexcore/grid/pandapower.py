@@ -233,21 +233,28 @@ def _check_set_points(net: Any, found: Findings) -> None:
         found.add("FX-G028", "elements at one node hold different voltages", field="vm_pu", ids=torn)
 
 
-def _check_generators(net: Any, to_node: npt.NDArray[np.int64], slack: npt.NDArray[np.bool_], found: Findings) -> None:
-    """Refuse generators that hold the voltage anywhere but at a slack node."""
+def _find_generators(
+    net: Any, to_node: npt.NDArray[np.int64], slack: npt.NDArray[np.bool_], meshed: bool, found: Findings
+) -> tuple[npt.NDArray[np.bool_], F8]:
+    """PV nodes and the voltages that generators hold there; they are refused unless `meshed`."""
+    pv, v_set = np.zeros(slack.size, np.bool_), np.ones(slack.size)
     table = _table(net, "gen")
     if table is None:
-        return
+        return pv, v_set
     node = to_node[table["bus"].to_numpy(np.int64)]
-    off_slack = table.index.to_numpy()[(node >= 0) & ~slack[node]]
-    if off_slack.size:
+    away = (node >= 0) & ~slack[node]
+    pv[node[away]] = True
+    v_set[node[away]] = _column(table, "vm_pu", 1.0)[away]
+    off_slack = table.index.to_numpy()[away]
+    if off_slack.size and not meshed:
         found.add(
             "FX-G021", f"{off_slack.size} generators hold the voltage away from the slack node", field="gen",
-            ids=off_slack, hint="model them as sgen with given p and q",
+            ids=off_slack, hint="model them as sgen with given p and q, or pass meshed=True",
         )  # fmt: skip
+    return pv, v_set
 
 
-def convert(net: Any, trafo_model: str, switch_rx_ratio: float, found: Findings) -> dict[str, Any]:
+def convert(net: Any, trafo_model: str, switch_rx_ratio: float, meshed: bool, found: Findings) -> dict[str, Any]:
     """Return the arguments of `Grid._assemble` for a pandapower network; see `Grid.from_pandapower`."""
     try:
         from pandapower.converter.pypower.to_ppc import to_ppc
@@ -290,7 +297,7 @@ def convert(net: Any, trafo_model: str, switch_rx_ratio: float, found: Findings)
     bus = bus[row_of_node]
     slack = bus[:, _BUS_TYPE].real == _REF
     base = _base_power(net, to_node, n_nodes, found)
-    _check_generators(net, to_node, slack, found)
+    pv, v_pv = _find_generators(net, to_node, slack, meshed, found)
 
     used = ppc["internal"]["branch_is"]
     ratio = np.ones(used.size)
@@ -328,11 +335,12 @@ def convert(net: Any, trafo_model: str, switch_rx_ratio: float, found: Findings)
         "node": _bus_table(net, to_node, n_nodes),
         "node_model": NodeModel(
             slack,
-            np.where(slack, bus[:, _VM].real, 1.0),
+            np.where(slack, bus[:, _VM].real, v_pv),
             np.where(slack, bus[:, _VA].real, 0.0),
             own_g,
             own_g + open_g,
             own_b + open_b,
+            pv,
         ),
         "branch_model": model.take(both),
         "shown_ids": branch_ids[both],

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from flexcore.arrays import as_float, output
 from flexcore.errors import Findings, check_option
 from flexcore.grid.flow_result import FILLS, OF_NODES, QUANTITIES, Array, PowerFlowResult
+from flexcore.grid.loops import run_meshed
 from flexcore.grid.network import Grid
 from flexcore.grid.regulated import refuse_links, solve_levels
 from flexcore.grid.sweeps import per_limit, run_sweeps
@@ -75,6 +76,8 @@ def power_flow(
     docs/explanation/power-flow.md.
     """
     check_option("method", method, tuple(FILLS))
+    if method in ("linear", "certified") and (grid.mesh is not None or grid.pv_node.size):
+        grid.require_radial(f'power_flow with method="{method}"')
     if method == "certified":
         refuse_links(grid.links, grid.node_ids, 'power_flow(method="certified")')
     for name in outputs:
@@ -92,11 +95,15 @@ def power_flow(
     settings: dict[str, Any] = {
         "loss_sweeps": loss_sweeps, "tolerance": tolerance, "max_iterations": max_iterations, "n_threads": n_threads,
     }  # fmt: skip
-    if grid.links is None:
+    if grid.mesh is not None or grid.pv_node.size:
+        status = run_meshed(
+            grid, p, q, method, arrays, tolerance=tolerance, max_iterations=max_iterations, n_threads=n_threads
+        )
+    elif grid.links is None:
         status = run_sweeps(grid, p, q, method, arrays, **settings)
     else:
         status = solve_levels(
-            grid.flow_forest,
+            grid.spanning,
             grid.links,
             lambda forest, p, q, arrays: run_sweeps(grid, p, q, method, arrays, forest=forest, **settings),
             p,

@@ -88,9 +88,10 @@ def cut_at_busbars(
     rest = np.ones(branches.start.size, np.bool_)
     rest[fed] = False
     roots = nodes._replace(slack=nodes.slack | regulated)
-    forest = build_forest(roots, branches.take(rest), ids[0], ids[1][rest], found)
-    if forest is None:  # the whole is a forest, so its parts are
+    built = build_forest(roots, branches.take(rest), ids[0], ids[1][rest], found)
+    if built is None:  # the whole is a forest, so its parts are
         raise AssertionError(found.items)
+    forest = built[0]
     kept = np.append(np.flatnonzero(rest), -1).astype(np.int32)
     busbar = whole.order[at]
     links = Links(

@@ -1,9 +1,9 @@
-"""How flows, voltages and losses react to the power at a node: exact derivatives of the AC solution, step by step."""
+"""How voltages and losses react to the power at a node: exact derivatives of the AC solution, step by step."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +14,7 @@ from flexcore.errors import Findings, ValidationError, check_option
 from flexcore.grid.network import Grid
 from flexcore.grid.sweeps import Jobs
 
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
-
-__all__ = ["LossSensitivity", "VoltageSensitivity", "loss_sensitivity", "ptdf", "voltage_change", "voltage_sensitivity"]
+__all__ = ["LossSensitivity", "VoltageSensitivity", "loss_sensitivity", "voltage_change", "voltage_sensitivity"]
 
 F8 = npt.NDArray[np.float64]
 U1 = npt.NDArray[np.uint8]
@@ -61,40 +58,6 @@ class LossSensitivity:
     per_kw: F8
     per_kvar: F8
     status: U1
-
-
-def ptdf(grid: Grid) -> "csr_array":
-    """Return the power transfer distribution factors: flow of each branch for 1 kW withdrawn at each node.
-
-    Parameters
-    ----------
-    grid : Grid
-
-    Returns
-    -------
-    scipy.sparse.csr_array, shape (n_branches, n_nodes)
-        In a radial network 1 where the branch feeds the node and is declared away from the slack node, -1 where it is
-        declared towards it, else 0. Rows are in `grid.branch_ids` order, columns in `grid.node_ids` order. [kW/kW]
-
-    Notes
-    -----
-    Power is positive when withdrawn, so `ptdf(grid) @ p_kw` is the `branch_p_kw` of
-    `power_flow(method="dc")` in a network without shunt conductance. Tools that count injections (pandapower, PyPSA)
-    have the opposite sign. There is one entry for each node and branch on its path to the slack node.
-    """
-    from scipy.sparse import csr_array
-
-    forest = grid.forest
-    position = np.empty(grid.n_branches, np.int64)
-    fed = np.flatnonzero(forest.branch >= 0)
-    position[forest.branch[fed]] = fed
-    sizes = forest.last[position].astype(np.int64) - position
-    start = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
-    within = np.arange(start[-1]) - np.repeat(start[:-1] - position, sizes)
-    sign = np.where(forest.forward[position], 1.0, -1.0)
-    matrix = csr_array((np.repeat(sign, sizes), forest.order[within], start), shape=(grid.n_branches, grid.n_nodes))
-    matrix.sort_indices()
-    return matrix
 
 
 def voltage_sensitivity(

@@ -56,8 +56,8 @@ def trees_alone(grid: Grid, chosen: npt.NDArray[np.bool_]) -> Subgrid:
     }
     same: dict[str, Any] = {name: getattr(forest, name)[places] for name in forest._fields if name not in moved}
     of_nodes = (
-        "node_ids", "v_nom_kv", "slack", "regulated", "v_set_pu", "angle_set_deg", "v_band_pu", "v_min_pu", "v_max_pu", "base_p_kw",
-        "base_q_kvar",
+        "node_ids", "v_nom_kv", "slack", "regulated", "v_set_pu", "angle_set_deg", "v_band_pu", "v_min_pu", "v_max_pu",
+        "base_p_kw", "base_q_kvar",
     )  # fmt: skip
     of_branches = ("branch_ids", "s_max_kva", "s_max_reverse_kva", "ratio", "shift_deg")
     ends = {name: np.searchsorted(nodes, getattr(grid, name)[branches]) for name in ("branch_from", "branch_to")}
@@ -66,7 +66,7 @@ def trees_alone(grid: Grid, chosen: npt.NDArray[np.bool_]) -> Subgrid:
         **{name: getattr(grid, name)[nodes] for name in of_nodes},
         **{name: getattr(grid, name)[branches] for name in of_branches},
         **{name: end.astype(np.int32) for name, end in ends.items()},
-        flow_forest=type(forest)(**moved, **same),
+        spanning=type(forest)(**moved, **same),
         fused_ids=grid.fused_ids[:0],
         fused_node=grid.fused_node[:0],
         _lookup={},

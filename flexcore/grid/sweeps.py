@@ -87,7 +87,7 @@ class Jobs:
 
 
 def per_limit(limit: F8) -> F8:
-    """Invert limits, so that a product gives the loading."""
+    """One over a rating; a limit of 0 gives a number so large that any flow is a huge loading."""
     # a limit of 0 allows nothing: any flow gives a huge loading, none gives 0 rather than NaN
     with np.errstate(divide="ignore"):
         return np.where(limit > 0, 1.0 / limit, 1e300)
@@ -95,7 +95,7 @@ def per_limit(limit: F8) -> F8:
 
 def root_band(grid: Grid) -> tuple[F8, F8]:
     """Squared voltage of each node's root at the two edges of its dead band, in preorder."""
-    forest = grid.flow_forest
+    forest = grid.spanning
     root = np.maximum.accumulate(np.where(forest.parent < 0, np.arange(grid.n_nodes), 0))
     half = 0.5 * grid.v_band_pu[forest.order[root]]
     held = np.sqrt(forest.u_root)

@@ -15,7 +15,7 @@ _SPECS: tuple[TableSpec, ...] = (
             Column(
                 "v_set_pu",
                 "float64",
-                "voltage held at a slack or regulated node",
+                "voltage held at a slack, regulated or PV node",
                 "pu",
                 lo=0.1,
                 required=False,
@@ -25,6 +25,13 @@ _SPECS: tuple[TableSpec, ...] = (
                 "regulated",
                 "bool",
                 "True where a tap changer in front of the node holds its voltage at v_set_pu",
+                required=False,
+                default=False,
+            ),
+            Column(
+                "pv",
+                "bool",
+                "True where reactive power holds the voltage; needs meshed=True, no meaning at slack nodes",
                 required=False,
                 default=False,
             ),

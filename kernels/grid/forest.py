@@ -92,6 +92,32 @@ def depth_first(
             last_out[k] = last_out[i]
 
 
+@kernel(I32, I32, U8, I32, U8_OUT)
+def lightest_tree(branch_from, branch_to, is_root, by_weight, kept_out):
+    """Keep branches in the order `by_weight` unless they close a loop, all roots being one node (Kruskal's rule)."""
+    n = is_root.shape[0]
+    above = np.empty(n, np.int32)
+    first_root = np.int32(-1)
+    for i in range(n):
+        above[i] = i
+        if is_root[i]:
+            if first_root < 0:
+                first_root = i
+            above[i] = first_root
+    for k in range(by_weight.shape[0]):
+        e = by_weight[k]
+        a = branch_from[e]
+        b = branch_to[e]
+        while above[a] != a:
+            above[a] = above[above[a]]
+            a = above[a]
+        while above[b] != b:
+            above[b] = above[above[b]]
+            b = above[b]
+        kept_out[e] = 1 if a != b else 0
+        above[b] = a
+
+
 @kernel(I32, F64, F64, F64, F64, F64_OUT, F64_OUT, F64_OUT, F64_OUT)
 def path_products(parent, ratio, shift_deg, v_root, angle_root_deg, tau_out, shift_out, u_root_out, angle_root_out):
     """Multiply squared ratios and add phase shifts from the root down; hand the root's voltage to its whole tree."""

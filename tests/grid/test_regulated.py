@@ -220,7 +220,7 @@ def test_no_voltage_below_is_no_flow_above():
     rng = np.random.default_rng(6)
     nodes, branches = random_regulated(rng, 20, 1)
     grid = Grid.from_tables(nodes, branches)
-    below = grid.flow_forest
+    below = grid.spanning
     at = int(below.rank[np.flatnonzero(grid.regulated)[0]])
     p = np.zeros((20, 2))
     inside = below.order[at + 1 : below.last[at]]
@@ -243,6 +243,11 @@ def test_a_loop_and_a_tap_changer_the_wrong_way_round_are_refused():
         Grid.from_tables(nodes, {**branches, "id": [1, 2, 3], "from_id": [1, 2, 3], "to_id": [2, 3, 1],
                                  "r_ohm": [1.0] * 3, "x_ohm": [1.0] * 3})  # fmt: skip
     assert loop.value.codes == ("FX-G001",)
+    with pytest.raises(GridError) as both:
+        Grid.from_tables(nodes, {**branches, "id": [1, 2, 3], "from_id": [1, 2, 3], "to_id": [2, 3, 1],
+                                 "r_ohm": [1.0] * 3, "x_ohm": [1.0] * 3}, meshed=True)  # fmt: skip
+    assert both.value.codes == ("FX-G014",)
+    assert both.value.findings[0].ids == (2,)
 
 
 def test_a_regulated_slack_node_is_a_slack_node():
@@ -251,7 +256,7 @@ def test_a_regulated_slack_node_is_a_slack_node():
     grid = Grid.from_tables(nodes, branches)
     assert grid.links is None
     assert not grid.regulated.any()
-    assert grid.forest is grid.flow_forest
+    assert grid.forest is grid.spanning
 
 
 def test_what_does_not_know_regulated_busbars_refuses_them():

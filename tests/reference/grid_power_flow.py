@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-NODE_DEFAULTS = {"v_set_pu": 1.0, "g_us": 0.0, "b_us": 0.0}
+NODE_DEFAULTS = {"v_set_pu": 1.0, "pv": False, "g_us": 0.0, "b_us": 0.0}
 BRANCH_DEFAULTS = {"g_us": 0.0, "b_us": 0.0, "ratio": 1.0, "shift_deg": 0.0}
 
 
@@ -44,7 +44,10 @@ def per_unit(nodes, branches):
 
 
 def ac_newton(nodes, branches, load_kva):
-    """Dense Newton-Raphson; `load_kva` maps node to complex load. Returns voltages, power into both ends."""
+    """Dense Newton-Raphson; `load_kva` maps node to complex load. Returns voltages, power into both ends.
+
+    Loops are welcome. A PV node has the equation of its voltage in place of that of its reactive power.
+    """
     node_rows, shunt, elements = per_unit(nodes, branches)
     keys = list(node_rows)
     at = {key: k for k, key in enumerate(keys)}
@@ -64,16 +67,24 @@ def ac_newton(nodes, branches, load_kva):
     free = [k for k, key in enumerate(keys) if not node_rows[key]["slack"]]
     v = np.array([complex(node_rows[key]["v_set_pu"]) if node_rows[key]["slack"] else 1.0 for key in keys])
     v = _no_load(y, v, free)
+    held = np.array([bool(node_rows[keys[k]]["pv"]) for k in free], bool)
+    set_point = np.array([node_rows[keys[k]]["v_set_pu"] for k in free])
     s = np.array([load_kva.get(key, 0) for key in keys], complex)
     for _ in range(30):
         i = y @ v
         mismatch = (v * i.conj() + s)[free]
-        if np.abs(mismatch).max(initial=0) < 1e-9 * max(1.0, np.abs(s).max()):
+        mismatch.imag[held] = (np.abs(v[free]) ** 2 - set_point**2)[held]
+        if np.abs(mismatch).max(initial=0) < 1e-9 * max(1.0, np.abs(s).max()) and (
+            np.abs(mismatch.imag[held]).max(initial=0) < 1e-12
+        ):
             break
         # d(v conj(i)) = diag(conj(i)) dv + diag(v) conj(y) conj(dv)
         one = np.diag(i.conj())[np.ix_(free, free)]
         two = (np.diag(v) @ y.conj())[np.ix_(free, free)]
         jacobian = np.block([[(one + two).real, -(one - two).imag], [(one + two).imag, (one - two).real]])
+        for k in np.flatnonzero(held):
+            jacobian[len(free) + k] = 0.0
+            jacobian[len(free) + k, [k, len(free) + k]] = 2 * v[free[k]].real, 2 * v[free[k]].imag
         step = np.linalg.solve(jacobian, -np.concatenate([mismatch.real, mismatch.imag]))
         v[free] += step[: len(free)] + 1j * step[len(free) :]
     else:
@@ -257,3 +268,37 @@ def random_network(rng, n_nodes, n_roots=1, *, taps=True, shunts=True, text_ids=
         order = rng.permutation(len(table["id"]))
         mixed[name] = {column: [table[column][k] for k in order] for column in table}
     return mixed["nodes"], mixed["branches"]
+
+
+def with_loops(rng, nodes, branches, n_loops, *, off=0.0, pv_share=0.0):
+    """Close random loops in the tables of a random network, and hold some voltages.
+
+    A new branch has the ratio and shift that the paths of its ends have between them, but for up to `off` in ratio and
+    20 * off degrees: more would drive a current around the loop that no load would.
+    """
+    node_rows, _, elements = per_unit(nodes, branches)
+    turn = {}
+    for key, feed in walk(node_rows, elements).items():
+        if feed is None:
+            turn[key] = 1.0 + 0j
+        else:
+            near, e = feed
+            turn[key] = turn[near] * e["n"] if near == e["f"] else turn[near] / e["n"]
+    nodes = {name: list(column) for name, column in nodes.items()}
+    branches = {name: list(column) for name, column in branches.items()}
+    for k in range(n_loops):
+        one, other = (int(i) for i in rng.choice(len(nodes["id"]), 2, replace=False))
+        n = turn[nodes["id"][other]] / turn[nodes["id"][one]]
+        z_base = nodes["v_nom_kv"][other] ** 2 * 1e3
+        branches["id"].append(f"loop{k}" if isinstance(nodes["id"][0], str) else 9000 + k)
+        branches["from_id"].append(nodes["id"][one])
+        branches["to_id"].append(nodes["id"][other])
+        branches["r_ohm"].append(rng.uniform(0.5, 2.0) * 4e-6 * z_base)
+        branches["x_ohm"].append(rng.uniform(0.5, 2.0) * 4e-6 * z_base)
+        branches["g_us"].append(rng.uniform(0, 2) * 1e6 / z_base)
+        branches["b_us"].append(rng.uniform(0, 20) * 1e6 / z_base)
+        branches["ratio"].append(abs(n) * (1 + off * rng.uniform(-1, 1)))
+        shift = math.degrees(cmath.phase(n)) + 20 * off * rng.uniform(-1, 1)
+        branches["shift_deg"].append((shift + 180.0) % 360.0 - 180.0)
+    nodes["pv"] = [bool(rng.random() < pv_share) for _ in nodes["id"]]
+    return nodes, branches

@@ -187,14 +187,14 @@ def _assemble(code: str, tables: dict[str, npt.NDArray[Any]], profiles: npt.NDAr
 
 def _grid_to_arrays(grid: Grid) -> dict[str, npt.NDArray[Any]]:
     names = [field.name for field in dataclasses.fields(grid) if field.init and not field.name.startswith("_")]
-    arrays = {f"grid_{name}": getattr(grid, name) for name in names if name not in ("flow_forest", "links")}
+    arrays = {f"grid_{name}": getattr(grid, name) for name in names if name not in ("spanning", "mesh", "links")}
     return arrays | {f"grid_forest_{name}": array for name, array in grid.forest._asdict().items()}
 
 
 def _grid_from_arrays(arrays: dict[str, npt.NDArray[Any]]) -> Grid:
     forest = {name[7:]: array for name, array in arrays.items() if name.startswith("forest_")}
     fields: dict[str, Any] = {name: array for name, array in arrays.items() if not name.startswith("forest_")}
-    return Grid(flow_forest=Forest(**forest), links=None, **fields)
+    return Grid(spanning=Forest(**forest), **fields)
 
 
 def _convert(code: str) -> tuple[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]:
