@@ -11,6 +11,11 @@ TITLES = {
         " voltage to AC at 1e-12 on all steps; dp: of a flow, in parts of the largest flow. A peer's ratio is to the"
         " fastest flexcore call with fresh outputs that returns the same quantities with no larger gaps.",
     ),
+    "meshed": (
+        "Meshed networks",
+        "DC of a transmission network, whole public call with fresh outputs; peers with ready factors, their loads in"
+        " their own order. dp: largest gap of a flow to flexcore's, in parts of the largest flow.",
+    ),
     "capability": ("Capability", "A whole radial city, all perimeters jointly, both directions in one call."),
     "growth": ("Growth", "Slope of log time over log node-steps; with `out=`."),
     "memory": ("Memory", "Peak of one call with fresh outputs, inputs included."),

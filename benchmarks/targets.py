@@ -57,6 +57,13 @@ def verdicts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             judge(name.replace("/", " "), [row["exponent"]], most=1.05)
         if name.startswith("memory/"):
             judge(name.replace("/", " "), [row["times"]], most=1.3)
+    mesh = ("scipy/splu", "scipy/splu-in-blocks-of-32", "numpy/PTDF")
+    judge(
+        "meshed: dc, times the fastest LU or PTDF",
+        [get(f"meshed/{peer}", "times_flexcore") for peer in mesh],
+        least=2.0,
+    )
+    judge("meshed: dc, times PyPSA's lpf", [get("meshed/PyPSA/lpf", "times_flexcore")], least=10.0)
     for method, limit in (("linear", 6.0), ("certified", 25.0)):
         judge(f"capability {method}", [get(f"capability/capability {method}", "times_linear")], most=limit)
     feeders = sum(name.startswith("accuracy/") for name in known)

@@ -42,6 +42,13 @@ def test_linear_engines_are_near_the_reference(rows):
         assert (row["p_error"] or 0.0) < 0.05, row
 
 
+def test_meshed_engines_agree(rows):
+    meshed = {name: row for name, row in rows.items() if name.startswith("meshed/")}
+    assert {name.split("/")[1] for name in meshed} >= {"flexcore", "scipy", "numpy"}
+    for row in meshed.values():
+        assert row["p_error"] < 1e-9, row
+
+
 @pytest.mark.parametrize("case", ["mv_urban", "radial_city", "lv_forest"])
 @pytest.mark.parametrize("method", ["linear-0", "ac-1e-08"])
 def test_order_and_reused_outputs_change_no_error(rows, case, method):

@@ -40,7 +40,7 @@ class PowerFlowResult:
     method : str
     status : ndarray of uint8, shape (n_steps,)
         0 solved, 1 not converged or not certified, 2 voltage collapse; the worst over all trees. Subtrees that are not
-        solved hold NaN in that step, the others are valid.
+        solved hold NaN in that step, the others are valid; with loops or PV nodes the whole network is one subtree.
     branch_p_kw, branch_q_kvar : ndarray, shape (n_branches, n_steps)
         Power that enters the branch at its from end. [kW, kvar]
     branch_p_to_kw, branch_q_to_kvar : ndarray, shape (n_branches, n_steps)

@@ -1,4 +1,4 @@
-"""Power flow of a radial network for many steps at once: DC, LinDistFlow with loss sweeps, certified bounds, and AC."""
+"""Power flow for many steps at once: DC, LinDistFlow with loss sweeps, certified bounds, and AC."""
 
 from collections.abc import Sequence
 from numbers import Real
@@ -38,6 +38,7 @@ def power_flow(
     Parameters
     ----------
     grid : Grid
+        With loops or PV nodes for "dc" and "ac" only.
     p_kw, q_kvar : array_like, shape (n_nodes, n_steps)
         Net load per node in `grid.node_ids` order, positive = withdrawal. [kW, kvar] Without `q_kvar` there is none.
     method : {"dc", "linear", "certified", "ac"}
@@ -68,12 +69,13 @@ def power_flow(
         tolerance out of range, FX-E002 unknown method or output. A step without a solution is no error: see
         `PowerFlowResult.status`.
     GridError
-        FX-G013 for "certified" in a grid with regulated nodes inside its trees.
+        FX-G013 for "certified" in a grid with regulated nodes inside its trees; FX-G030 for a method that needs a radial
+        network; for "dc" FX-G031, a loop without reactance or whose reactances cancel.
 
     Notes
     -----
     Linear and AC are sweeps of the DistFlow equations of Baran and Wu (1989, doi:10.1109/61.25627); see
-    docs/explanation/power-flow.md.
+    docs/explanation/power-flow.md, and docs/explanation/meshed.md for networks with loops.
     """
     check_option("method", method, tuple(FILLS))
     if method in ("linear", "certified") and (grid.mesh is not None or grid.pv_node.size):

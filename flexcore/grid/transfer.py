@@ -9,6 +9,7 @@ from flexcore.errors import Findings
 from flexcore.grid.forest import F8
 from flexcore.grid.mesh import on_loop, run_dc
 from flexcore.grid.network import Grid
+from flexcore.grid.regulated import refuse_links
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -40,6 +41,7 @@ def ptdf(grid: Grid, *, n_threads: int = 1) -> "csr_array":
     Raises
     ------
     GridError
+        FX-G013 in a grid with regulated nodes inside its trees.
         FX-G031 where a branch on a loop has no reactance, or where negative reactances leave no solution.
     ValidationError
         FX-A006 a number of threads out of range.
@@ -53,6 +55,7 @@ def ptdf(grid: Grid, *, n_threads: int = 1) -> "csr_array":
     from scipy.sparse import csc_array, csr_array, hstack
 
     _check_threads("ptdf", n_threads)
+    refuse_links(grid.links, grid.node_ids, "ptdf")
     if grid.mesh is None:
         return _radial_ptdf(grid)
     parts = []
@@ -109,6 +112,7 @@ def lodf(
     Raises
     ------
     GridError
+        FX-G013 in a grid with regulated nodes inside its trees.
         FX-G031 where a branch on a loop has no reactance, or where negative reactances leave no solution.
     UnknownIdError
         FX-G011 a branch id that the grid does not have.
@@ -121,6 +125,7 @@ def lodf(
     two slack nodes counts as one: the outage of a branch on it leaves everyone supplied.
     """
     _check_threads("lodf", n_threads)
+    refuse_links(grid.links, grid.node_ids, "lodf")
     rows, columns = _branches(grid, "of", of), _branches(grid, "outage", outage)
     result = np.full((rows.size, columns.size), np.nan)
     looped = np.flatnonzero(on_loop(grid)[columns])

@@ -8,9 +8,13 @@ are gathered four at a time, since scattering column by column would read and wr
 import numpy as np
 
 from flexcore.kernels._jit import F64, F64_2D, F64_2D_OUT, I32, I64, U8, U8_2D_OUT, i64, inner, kernel
+from flexcore.kernels.grid.lanes import fetch_row
 
-#: Steps in a block at most; not a power of two, see `LANES` of the tree sweeps.
-WIDTH = 72
+#: Steps in a block at most; not a power of two, see `LANES` of the tree sweeps. Half and twice as many are slower: rows
+#: of the user's arrays are pages apart, and work rows should stay in the cache.
+WIDTH = 136
+# rows of the user's arrays that are asked for before they are needed
+_AHEAD = 3
 
 
 @kernel(I32, I32, I32, U8_2D_OUT)
@@ -92,6 +96,7 @@ def sweep(
         t1 = min(n_steps, t0 + WIDTH)
         w = t1 - t0
         for i in range(n):
+            fetch_row(p_in, order[min(i + _AHEAD, n - 1)], t0, w)
             x = s[i, :w]
             if target[i] < 0:
                 for t in range(w):
@@ -136,6 +141,9 @@ def sweep(
             if looped[i] or target[i] < 0:
                 continue
             e = branch[i]
+            if want[0]:
+                soon = branch[min(i + _AHEAD, n - 1)]
+                fetch_row(p_from_out, soon if soon >= 0 else e, t0, w)
             x = s[i, :w]
             sign = 1.0 if forward[i] else -1.0
             if want[0]:
@@ -154,6 +162,8 @@ def sweep(
                     loading[t] = (x[t] * ahead if x[t] >= 0.0 else -x[t] * back) + zero[t]
         for k in range(loop_branch.shape[0]):
             e = loop_branch[k]
+            if want[0]:
+                fetch_row(p_from_out, loop_branch[min(k + _AHEAD, loop_branch.shape[0] - 1)], t0, w)
             one = s[loop_from[k], :w]
             other = s[loop_to[k], :w]
             b = loop_b[k]

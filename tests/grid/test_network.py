@@ -124,7 +124,7 @@ def test_arrays_are_apart_and_locked():
         arrays = {item.name: getattr(network, item.name) for item in dataclasses.fields(Grid)}
         arrays |= network.forest._asdict()
         arrays = {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
-        assert len(arrays) == 43
+        assert len(arrays) == 44
         assert not [name for name, array in arrays.items() if array.flags.writeable]
         assert not np.shares_memory(network.base_p_kw, network.angle_set_deg)
     with pytest.raises(ValueError, match="read-only"):
