@@ -69,8 +69,8 @@ def power_flow(
         tolerance out of range, FX-E002 unknown method or output. A step without a solution is no error: see
         `PowerFlowResult.status`.
     GridError
-        FX-G013 for "certified" in a grid with regulated nodes inside its trees; FX-G030 for a method that needs a radial
-        network; for "dc" FX-G031, a loop without reactance or whose reactances cancel.
+        FX-G013 for "certified" in a grid with regulated nodes inside its trees; FX-G030 for a method that needs a
+        radial network; for "dc" FX-G031, a loop without reactance or whose reactances cancel.
 
     Notes
     -----
