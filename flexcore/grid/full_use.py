@@ -1,5 +1,6 @@
 """Solves a call of `capability` only where something limits: trees and steps in which everything may move are done."""
 
+import threading
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ I4 = npt.NDArray[np.int32]
 U1 = npt.NDArray[np.uint8]
 _CACHE_BYTES = 1 << 21
 _JOBS_PER_CHUNK = 4
+_BATCH_NODES = 1_000
 
 
 class _Layout(NamedTuple):
@@ -197,39 +199,58 @@ def _spanned(call: Call, pairs: PerimeterPairs, layout: _Layout) -> npt.NDArray[
     return np.unique(np.searchsorted(layout.trees, pairs.element[spread], side="right") - 1)
 
 
+def _batches(layout: _Layout, open_: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.intp]]:
+    """Open trees in batches of about `_BATCH_NODES` nodes: trees are open in different steps."""
+    trees = np.flatnonzero(open_.any(axis=1))
+    sizes = np.diff(layout.trees)[trees].astype(np.int64)
+    batch = (np.cumsum(sizes) - sizes) // _BATCH_NODES
+    return np.split(trees, np.flatnonzero(np.diff(batch)) + 1)
+
+
 def _join(call: Call, layout: _Layout, done: Outcome, open_: npt.NDArray[np.bool_]) -> Outcome:
     """Solve the open trees and steps, and write them into what is done."""
     forest = call.grid.forest
     tree = np.searchsorted(layout.trees, np.arange(forest.parent.size), side="right") - 1
-    sub = trees_alone(call.grid, np.asarray(open_.any(axis=1))[tree])
-    steps = np.flatnonzero(open_.any(axis=0))
-    part, perimeters = call.part(sub, steps)
-    moves = open_[np.ix_(tree[forest.rank[sub.nodes]], steps)]
-    part = replace(part, up=np.where(moves, part.up, 0.0), down=np.where(moves, part.down, 0.0))
-    found = solve(part)
-    at = np.ix_(sub.nodes, steps)
-    for name in ("lower_kw", "upper_kw", "w_lower", "w_upper"):
-        whole = getattr(done.rows, name)
-        whole[at] = np.where(moves, getattr(found.rows, name), whole[at])
-    # a perimeter that spans several trees has all of them open
-    home = layout.tree_of_perimeter[perimeters]
-    takes = open_[np.maximum(home, 0)][:, steps] | np.less(home, 0)[:, None]
-    at = np.ix_(perimeters.astype(np.int64), steps)
-    ways = []
-    for way, new in ((done.up, found.up), (done.down, found.down)):
-        where = np.where(new.at_node, _moved(sub.nodes, new.binding), _moved(sub.branches, new.binding))
-        columns = way._asdict()
-        for name, values in {**new._asdict(), "binding": where}.items():
-            whole = columns[name].copy() if name == "cap" else columns[name]
-            if values.ndim == 1:
-                whole[steps] = values
-            else:
-                whole[at] = np.where(takes, values, whole[at])
-            columns[name] = whole
-        ways.append(Direction(**columns))
-    up, down = ways
+    spanned = np.flatnonzero(np.less(layout.tree_of_perimeter, 0))
+    batches = [np.flatnonzero(open_.any(axis=1))] if spanned.size else _batches(layout, open_)
+    inside = replace(call, n_threads=1) if len(batches) > 1 else call
+    up, down = (way._replace(cap=way.cap.copy()) for way in (done.up, done.down))
     certified = done.certified.copy()
-    certified[steps] &= found.certified
+    lock = threading.Lock()
+
+    def solve_batches(lo: int, hi: int) -> None:
+        for batch in batches[lo:hi]:
+            solve_one(batch)
+
+    def solve_one(batch: npt.NDArray[np.intp]) -> None:
+        chosen = np.zeros(layout.n_trees, np.bool_)
+        chosen[batch] = True
+        sub = trees_alone(call.grid, chosen[tree])
+        steps = np.flatnonzero(open_[batch].any(axis=0))
+        part, perimeters = inside.part(sub, steps)
+        moves = open_[np.ix_(tree[forest.rank[sub.nodes]], steps)]
+        part = replace(part, up=np.where(moves, part.up, 0.0), down=np.where(moves, part.down, 0.0))
+        found = solve(part)
+        # a perimeter that spans several trees has all of them open
+        home = layout.tree_of_perimeter[perimeters]
+        takes = open_[np.maximum(home, 0)][:, steps] | np.less(home, 0)[:, None]
+        with lock:
+            at = np.ix_(sub.nodes, steps)
+            for name in ("lower_kw", "upper_kw", "w_lower", "w_upper"):
+                whole = getattr(done.rows, name)
+                whole[at] = np.where(moves, getattr(found.rows, name), whole[at])
+            at = np.ix_(perimeters.astype(np.int64), steps)
+            for way, new in ((up, found.up), (down, found.down)):
+                binding = np.where(new.at_node, _moved(sub.nodes, new.binding), _moved(sub.branches, new.binding))
+                for name, values in {**new._asdict(), "binding": binding}.items():
+                    whole = getattr(way, name)
+                    if values.ndim == 1:  # of steps, over all batches
+                        whole[steps] = np.maximum(whole[steps], values)
+                    else:
+                        whole[at] = np.where(takes, values, whole[at])
+            certified[steps] &= found.certified
+
+    run_chunks(solve_batches, len(batches), n_threads=call.n_threads, chunk=1)
     return Outcome(up, down, done.rows, certified)
 
 
