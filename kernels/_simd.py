@@ -19,6 +19,8 @@ from numba.core.imputils import lower_builtin
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, models, register_model
 
+from flexcore.kernels._jit import inner
+
 #: Lanes of a vector.
 WIDTH = 8
 
@@ -258,3 +260,15 @@ else:
             return result
 
         return types.float64(_V), generate
+
+
+@inner
+def smaller(left, right):
+    """Return the smaller of two values lane by lane; the first where they do not compare."""
+    return where_less(right, left, right, left)
+
+
+@inner
+def larger(left, right):
+    """Return the larger of two values lane by lane; the first where they do not compare."""
+    return where_less(left, right, right, left)

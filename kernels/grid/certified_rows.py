@@ -10,16 +10,25 @@ import math
 import numpy as np
 
 from flexcore.kernels._jit import F64, F64_2D, F64_2D_OUT, I32, I64, U8_2D_OUT, f64, i64, inner, kernel
+from flexcore.kernels._simd import (
+    WIDTH,
+    larger,
+    load,
+    load_some,
+    smaller,
+    spread,
+    sqrt,
+    store,
+    store_some,
+    where_less,
+)
 from flexcore.kernels.grid.certified import (
+    _INSIDE,
     _NEW_HI,
     _NEW_LO,
     _P,
-    _P_HI,
-    _P_LO,
     _P_TOP,
     _Q,
-    _Q_HI,
-    _Q_LO,
     _Q_TOP,
     _ROUNDING,
     certify,
@@ -28,7 +37,10 @@ from flexcore.kernels.grid.certified import (
     gather,
 )
 from flexcore.kernels.grid.headroom import allowed_interval
-from flexcore.kernels.grid.lanes import LANES, lanes
+from flexcore.kernels.grid.lanes import LANES
+
+# runs of lanes in the last spare row behind the box of a branch end: bounds of its net activation
+_LOWER, _UPPER = 4 * LANES, 5 * LANES
 
 
 @inner
@@ -37,58 +49,62 @@ def spread_flows(i0, i1, t0, w, s, more_fixed, less_fixed, more_cap, less_cap, s
     with_p = max(slope_hi, 0.0)
     against_p = max(-slope_lo, 0.0)
     for i in range(i0, i1):
-        row = s[i - i0 + 1]
-        p = lanes(row, _P, w)
-        q = lanes(row, _Q, w)
-        p_top = lanes(row, _P_TOP, w)
-        q_top = lanes(row, _Q_TOP, w)
-        for t in range(w):
-            more = more_fixed[i, t0 + t] + more_cap[i, t0 + t]
-            less = less_fixed[i, t0 + t] + less_cap[i, t0 + t]
-            p_top[t] = p[t] + more
-            p[t] -= less
-            q_top[t] = q[t] + with_p * more + against_p * less
-            q[t] -= against_p * more + with_p * less
+        j = i - i0 + 1
+        for t in range(0, w, WIDTH):
+            more = load_some(more_fixed, i, t0 + t, w - t) + load_some(more_cap, i, t0 + t, w - t)
+            less = load_some(less_fixed, i, t0 + t, w - t) + load_some(less_cap, i, t0 + t, w - t)
+            p = load(s, j, _P * LANES + t)
+            q = load(s, j, _Q * LANES + t)
+            store(s, j, _P_TOP * LANES + t, p + more)
+            store(s, j, _P * LANES + t, p - less)
+            store(s, j, _Q_TOP * LANES + t, q + with_p * more + against_p * less)
+            store(s, j, _Q * LANES + t, q - (against_p * more + with_p * less))
 
 
 @inner
-def narrow_by_box(e, u_lo, per_tau, s_import, s_export, more, less, slope_lo, slope_hi, w, lower, upper):
+def narrow_by_box(s, at, u_row, per_tau, s_import, s_export, caps, i, t0, slope_lo, slope_hi, w):
     """Narrow the net activation of a branch end to what keeps every flow of its box inside the disc.
 
-    The discs are convex, so the corners of the box are enough; what the caps themselves add is taken out of it first.
+    The box stands in row `at`, the bounds behind it in the same row, the lower voltages of that end in row `u_row`. The
+    discs are convex, so the corners of the box are enough; what the caps themselves add is taken out of it first.
     """
-    p_lo = e[0]
-    p_hi = e[1]
-    q_lo = e[2]
-    q_hi = e[3]
+    more_cap, less_cap = caps
     shrink = per_tau * (1.0 - 20.0 * _ROUNDING)
     if slope_lo == 0.0 and slope_hi == 0.0:
         # reactive power stays: the disc cuts a line at its distance, whichever of its two radii counts
         square_import = s_import * s_import * shrink
         square_export = s_export * s_export * shrink
-        for t in range(w):
-            q_most = max(-q_lo[t], q_hi[t])
+        nothing = spread(0.0)
+        for t in range(0, w, WIDTH):
+            more = load_some(more_cap, i, t0 + t, w - t)
+            less = load_some(less_cap, i, t0 + t, w - t)
+            u_lo = load(s, u_row, _NEW_LO * LANES + t)
+            q_most = larger(0.0 - load(s, at, 2 * LANES + t), load(s, at, 3 * LANES + t))
             square = q_most * q_most
-            half_import = math.sqrt(max(square_import * u_lo[t] - square, 0.0))
-            half_export = math.sqrt(max(square_export * u_lo[t] - square, 0.0))
-            lower[t] = max(lower[t], p_hi[t] - more[t] - half_import)
-            upper[t] = min(upper[t], p_lo[t] + less[t] + half_export)
+            half_import = sqrt(larger(square_import * u_lo - square, nothing))
+            half_export = sqrt(larger(square_export * u_lo - square, nothing))
+            low = load(s, at, LANES + t) - more - half_import
+            high = load(s, at, t) + less + half_export
+            store(s, at, _LOWER + t, larger(load(s, at, _LOWER + t), low))
+            store(s, at, _UPPER + t, smaller(load(s, at, _UPPER + t), high))
         return
     with_p = max(slope_hi, 0.0)
     against_p = max(-slope_lo, 0.0)
     for t in range(w):
+        more = more_cap[i, t0 + t]
+        less = less_cap[i, t0 + t]
         # both directions at once with different slopes: net power moves along one slope, the rest stays
-        cross = (slope_hi - slope_lo) * min(more[t], less[t])
-        least_q = q_lo[t] + against_p * more[t] + with_p * less[t] - cross
-        most_q = q_hi[t] - with_p * more[t] - against_p * less[t] + cross
-        v = math.sqrt(u_lo[t] * shrink)
+        cross = (slope_hi - slope_lo) * min(more, less)
+        least_q = s[at, 2 * LANES + t] + against_p * more + with_p * less - cross
+        most_q = s[at, 3 * LANES + t] - with_p * more - against_p * less + cross
+        v = math.sqrt(s[u_row, _NEW_LO * LANES + t] * shrink)
         for corner in range(8):
-            p = p_lo[t] + less[t] if corner & 1 else p_hi[t] - more[t]
+            p = s[at, t] + less if corner & 1 else s[at, LANES + t] - more
             q = least_q if corner & 2 else most_q
             slope = slope_lo if corner & 4 else slope_hi
             lo, hi = allowed_interval(p, q, slope, s_import * v, s_export * v)
-            lower[t] = max(lower[t], lo)
-            upper[t] = min(upper[t], hi)
+            s[at, _LOWER + t] = max(s[at, _LOWER + t], lo)
+            s[at, _UPPER + t] = min(s[at, _UPPER + t], hi)
 
 
 @kernel(
@@ -110,80 +126,57 @@ def certified_rows(
     n_blocks = (n_steps + width - 1) // width
     # rows below those of the nodes
     spare = scratch.shape[0] - 2
+    at = spare + 1
     for job in range(job0, job1):
         pack = job // n_blocks
         t0 = (job % n_blocks) * width
         t1 = min(n_steps, t0 + width)
         w = t1 - t0
         s = scratch
-        live = lanes(s[spare], 0, w)
-        certain = lanes(s[spare], 1, w)
-        change = lanes(s[spare], 2, w)
-        e = s[spare + 1, : 4 * LANES].reshape(4, LANES)
         for h in range(packs[pack], packs[pack + 1]):
             i0 = np.int64(heads[h])
             i1 = np.int64(last[i0])
             gather(order, parent, p_in, q_in, i0, i1, t0, w, s)
             spread_flows(i0, i1, t0, w, s, more_fixed, less_fixed, more_cap, less_cap, slope_lo, slope_hi)
-            certify(
-                parent, r, x, g, b, i0, i1, True, u_root_lo[i0], u_root_hi[i0], max_rounds, w, s, live, certain, change
-            )
+            certify(parent, r, x, g, b, i0, i1, _P_TOP, _Q_TOP, u_root_lo[i0], u_root_hi[i0], max_rounds, w, s, spare)
             for t in range(w):
-                certain[t] = certain[t] if np.isfinite(s[0, _P * LANES + t] + s[0, _Q * LANES + t]) else 0.0
-                status_out[h, t0 + t] = 0 if certain[t] > 0.0 else 1
+                known = np.isfinite(s[0, _P * LANES + t] + s[0, _Q * LANES + t])
+                s[spare, _INSIDE + t] = s[spare, _INSIDE + t] if known else 0.0
+                status_out[h, t0 + t] = 0 if s[spare, _INSIDE + t] > 0.0 else 1
             # sums of m times the caps along the path: kept where the base flows stood, which are not needed again
-            for t in range(w):
-                s[0, _P * LANES + t] = 0.0
-                s[0, _P_TOP * LANES + t] = 0.0
+            for t in range(0, w, WIDTH):
+                store(s, 0, _P * LANES + t, spread(0.0))
+                store(s, 0, _P_TOP * LANES + t, spread(0.0))
             for i in range(i0, i1):
                 j = i - i0 + 1
                 k = parent[i] - i0 + 1 if i > i0 else 0
-                row = s[j]
-                above = s[k]
-                u_lo = lanes(row, _NEW_LO, w)
-                u_hi = lanes(row, _NEW_HI, w)
-                above_lo = lanes(above, _NEW_LO, w)
-                above_hi = lanes(above, _NEW_HI, w)
-                p_lo = lanes(row, _P_LO, w)
-                p_hi = lanes(row, _P_HI, w)
-                q_lo = lanes(row, _Q_LO, w)
-                q_hi = lanes(row, _Q_HI, w)
-                fall = lanes(row, _P, w)
-                rise = lanes(row, _P_TOP, w)
-                fall_above = lanes(above, _P, w)
-                rise_above = lanes(above, _P_TOP, w)
-                more = more_cap[i, t0:t1]
-                less = less_cap[i, t0:t1]
-                for t in range(w):
-                    fall[t] = fall_above[t] + m[i] * more[t]
-                    rise[t] = rise_above[t] + m[i] * less[t]
-                w_lower = w_lower_out[order[i], t0:t1]
-                w_upper = w_upper_out[order[i], t0:t1]
-                for t in range(w):
-                    low = u_min[i] - (u_lo[t] * (1.0 - 10.0 * _ROUNDING) + fall[t])
-                    high = u_max[i] - (u_hi[t] * (1.0 + 10.0 * _ROUNDING) - rise[t])
-                    w_lower[t] = low if certain[t] > 0.0 else 0.0
-                    w_upper[t] = high if certain[t] > 0.0 else 0.0
-                lower = lower_out[order[i], t0:t1]
-                upper = upper_out[order[i], t0:t1]
-                for t in range(w):
-                    lower[t] = -math.inf
-                    upper[t] = math.inf
+                n = np.int64(order[i])
+                for t in range(0, w, WIDTH):
+                    certain = load(s, spare, _INSIDE + t)
+                    fall = load(s, k, _P * LANES + t) + m[i] * load_some(more_cap, i, t0 + t, w - t)
+                    rise = load(s, k, _P_TOP * LANES + t) + m[i] * load_some(less_cap, i, t0 + t, w - t)
+                    store(s, j, _P * LANES + t, fall)
+                    store(s, j, _P_TOP * LANES + t, rise)
+                    low = u_min[i] - (load(s, j, _NEW_LO * LANES + t) * (1.0 - 10.0 * _ROUNDING) + fall)
+                    high = u_max[i] - (load(s, j, _NEW_HI * LANES + t) * (1.0 + 10.0 * _ROUNDING) - rise)
+                    store_some(w_lower_out, n, t0 + t, w - t, where_less(0.0, certain, low, 0.0))
+                    store_some(w_upper_out, n, t0 + t, w - t, where_less(0.0, certain, high, 0.0))
+                    store(s, at, _LOWER + t, spread(-math.inf))
+                    store(s, at, _UPPER + t, spread(math.inf))
                 if s_import[i] < math.inf or s_export[i] < math.inf:
-                    flow_at_child(g_child[i], b_child[i], p_lo, p_hi, q_lo, q_hi, u_lo, u_hi, w, e)
+                    flow_at_child(g_child[i], b_child[i], j, w, s)
                     narrow_by_box(
-                        e, u_lo, 1.0 / tau[i], s_import[i], s_export[i], more, less, slope_lo, slope_hi, w, lower,
-                        upper,
+                        s, at, j, 1.0 / tau[i], s_import[i], s_export[i], (more_cap, less_cap), i, t0, slope_lo,
+                        slope_hi, w,
                     )  # fmt: skip
-                    flow_at_parent(
-                        r[i], x[i], g_parent[i], b_parent[i], p_lo, p_hi, q_lo, q_hi, u_lo, u_hi, above_lo, above_hi,
-                        w, e,
-                    )  # fmt: skip
+                    flow_at_parent(r[i], x[i], g_parent[i], b_parent[i], j, k, w, s)
                     narrow_by_box(
-                        e, above_lo, 1.0 / tau[parent[i]], s_import[i], s_export[i], more, less, slope_lo, slope_hi, w,
-                        lower, upper,
+                        s, at, k, 1.0 / tau[parent[i]], s_import[i], s_export[i], (more_cap, less_cap), i, t0, slope_lo,
+                        slope_hi, w,
                     )  # fmt: skip
-                for t in range(w):
-                    if not certain[t] > 0.0:
-                        lower[t] = 0.0
-                        upper[t] = 0.0
+                for t in range(0, w, WIDTH):
+                    certain = load(s, spare, _INSIDE + t)
+                    lower = where_less(0.0, certain, load(s, at, _LOWER + t), 0.0)
+                    upper = where_less(0.0, certain, load(s, at, _UPPER + t), 0.0)
+                    store_some(lower_out, n, t0 + t, w - t, lower)
+                    store_some(upper_out, n, t0 + t, w - t, upper)
