@@ -115,11 +115,11 @@ def fill_linear(problem: Problem, forecast: Forecast, plain: ActivationRows, mar
     grid, n_threads = problem.grid, problem.n_threads
     rows = with_margin(grid, plain, margin_kw, n_threads)
     down = problem.fill(rows, upward=False)
-    if down.shares.carried.any():
-        extra = _stressed_nodes(grid, problem.pairs, down.shares.carried, n_threads)
-        plain = with_stressed_losses(grid, plain, forecast, extra, loss_sweeps=3, n_threads=n_threads)
-        rows = with_margin(grid, plain, margin_kw, n_threads)
-        down = problem.fill(rows, upward=False)
+    # also where nothing moves down: what one step gets must not depend on another one
+    extra = _stressed_nodes(grid, problem.pairs, down.shares.carried, n_threads)
+    plain = with_stressed_losses(grid, plain, forecast, extra, loss_sweeps=3, n_threads=n_threads)
+    rows = with_margin(grid, plain, margin_kw, n_threads)
+    down = problem.fill(rows, upward=False)
     return Caps(problem.fill(rows, upward=True), down, rows, np.zeros(rows.n_steps, np.bool_))
 
 
