@@ -5,7 +5,10 @@ All arrays over nodes are in depth-first preorder and (node, step), except where
 
 import math
 
+import numpy as np
+
 from flexcore.kernels._jit import B1, F64, F64_2D, F64_2D_OUT, I32, f64, i64, inner, kernel
+from flexcore.kernels._simd import WIDTH, larger, load_some, smaller, sqrt, store_some, where_less
 
 
 @inner
@@ -49,6 +52,38 @@ def allowed_interval(p, q, slope, s_import, s_export):
     return c, c
 
 
+@inner
+def allowed_intervals(p, q, slope, s_import, s_export, v):
+    """As `allowed_interval` in eight lanes, the radii being ratings times the voltage `v`."""
+    norm = 1.0 + slope * slope
+    c = (p + slope * q) / norm
+    across = q - slope * p
+    d = across * across / norm
+    radius_1 = s_import * v
+    radius_2 = s_export * v
+    room_1 = (radius_1 * radius_1 - d) / norm
+    room_2 = (radius_2 * radius_2 - d) / norm
+    half_1 = sqrt(room_1)
+    half_2 = sqrt(room_2)
+    lo_1 = c - half_1
+    hi_1 = smaller(c + half_1, p)
+    lo_2 = larger(c - half_2, p)
+    hi_2 = c + half_2
+    # a piece is there if its disc reaches the line and its ends are the right way round: never with NaN
+    some_1 = where_less(hi_1, lo_1, 0.0, where_less(-1.0, room_1, 1.0, 0.0))
+    some_1 = where_less(room_1, 0.0, 0.0, some_1)
+    some_2 = where_less(hi_2, lo_2, 0.0, where_less(-1.0, room_2, 1.0, 0.0))
+    some_2 = where_less(room_2, 0.0, 0.0, some_2)
+    # two pieces that touch are one; of two that do not, the one nearer to 0 counts
+    joined = where_less(hi_1, p, 0.0, where_less(p, lo_2, 0.0, some_1 * some_2))
+    away_1 = larger(lo_1, 0.0 - hi_1)
+    away_2 = larger(lo_2, 0.0 - hi_2)
+    second = where_less(0.0, some_1, where_less(away_2, away_1, some_2, 0.0), some_2)
+    lo = where_less(0.0, second, lo_2, where_less(0.0, some_1, lo_1, c))
+    hi = where_less(0.0, second, hi_2, where_less(0.0, some_1, hi_1, c))
+    return where_less(0.0, joined, lo_1, lo), where_less(0.0, joined, hi_2, hi)
+
+
 @kernel(
     I32, I32, I32, B1, F64, F64,
     F64_2D, F64_2D, F64_2D, F64_2D, F64_2D,
@@ -80,29 +115,33 @@ def narrow_by_limits(
     """
     n_steps = lower_out.shape[1]
     for i in range(i0, i1):
-        e = branch[i]
+        e = np.int64(branch[i])
         if e < 0:
             continue
-        child = order[i]
-        above = order[parent[i]]
+        child = np.int64(order[i])
+        above = np.int64(order[parent[i]])
         ahead = forward[i]
         s_import = s_max[e] if ahead else s_reverse[e]
         s_export = s_reverse[e] if ahead else s_max[e]
         if s_import == math.inf and s_export == math.inf:
             continue
-        for t in range(n_steps):
-            v_from = v_pu[above, t] if ahead else v_pu[child, t]
-            v_to = v_pu[child, t] if ahead else v_pu[above, t]
-            # import is positive: what enters at the parent's end, what leaves at the child's end
-            sign = 1.0 if ahead else -1.0
-            lo, hi = allowed_interval(
-                sign * p_from[e, t], sign * q_from[e, t], slope, s_import * v_from, s_export * v_from
-            )
-            lo_2, hi_2 = allowed_interval(
-                -sign * p_to[e, t], -sign * q_to[e, t], slope, s_import * v_to, s_export * v_to
-            )
-            lower_out[child, t] = max(lower_out[child, t], max(lo, lo_2))
-            upper_out[child, t] = min(upper_out[child, t], min(hi, hi_2))
+        first, second = (above, child) if ahead else (child, above)
+        # import is positive: what enters at the parent's end, what leaves at the child's end
+        sign = 1.0 if ahead else -1.0
+        for t in range(0, n_steps, WIDTH):
+            n = n_steps - t
+            lo, hi = allowed_intervals(
+                sign * load_some(p_from, e, t, n), sign * load_some(q_from, e, t, n), slope, s_import, s_export,
+                load_some(v_pu, first, t, n),
+            )  # fmt: skip
+            lo_2, hi_2 = allowed_intervals(
+                -sign * load_some(p_to, e, t, n), -sign * load_some(q_to, e, t, n), slope, s_import, s_export,
+                load_some(v_pu, second, t, n),
+            )  # fmt: skip
+            lower = larger(load_some(lower_out, child, t, n), larger(lo, lo_2))
+            upper = smaller(load_some(upper_out, child, t, n), smaller(hi, hi_2))
+            store_some(lower_out, child, t, n, lower)
+            store_some(upper_out, child, t, n, upper)
 
 
 @kernel(I32, F64_2D, F64_2D_OUT, i64, i64)

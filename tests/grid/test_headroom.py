@@ -244,3 +244,29 @@ def test_wrong_way_sensitivity_and_collapse_are_refused():
         activation_rows(grid, p * [[1.0, 1e7]], p)
     assert caught.value.codes == ("FX-G051",)
     assert caught.value.findings[0].rows == (1,)
+
+
+def test_eight_intervals_at_once_are_those_of_one_at_a_time():
+    from flexcore.kernels._jit import F64_2D, F64_2D_OUT, f64, kernel
+    from flexcore.kernels._simd import load, store
+    from flexcore.kernels.grid.headroom import allowed_interval, allowed_intervals
+
+    @kernel(F64_2D, F64_2D, F64_2D, f64, f64, f64, F64_2D_OUT, F64_2D_OUT)
+    def run(p, q, v, slope, s_import, s_export, eight, one):
+        for t in range(0, p.shape[1], 8):
+            lo, hi = allowed_intervals(load(p, 0, t), load(q, 0, t), slope, s_import, s_export, load(v, 0, t))
+            store(eight, 0, t, lo)
+            store(eight, 1, t, hi)
+        for t in range(p.shape[1]):
+            one[0, t], one[1, t] = allowed_interval(p[0, t], q[0, t], slope, s_import * v[0, t], s_export * v[0, t])
+
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        p, q = rng.normal(0.0, rng.choice([0.1, 1.0, 3.0]), (2, 1, 400))
+        v = rng.uniform(0.8, 1.1, (1, 400))
+        v[rng.random(v.shape) < 0.02] = np.nan
+        p[rng.random(p.shape) < 0.02] = 0.0
+        eight, one = np.empty((2, 2, 400))
+        ratings = rng.choice([0.0, 0.7, 1.5, np.inf], 2)
+        run(p, rng.choice([0.0, 0.5, 2.0]) * q, v, rng.choice([0.0, 0.3, -0.2]), *ratings, eight, one)
+        np.testing.assert_array_equal(eight, one)
