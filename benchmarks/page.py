@@ -19,7 +19,10 @@ TITLES = {
     "capability": ("Capability", "A whole radial city, all perimeters jointly, both directions in one call."),
     "growth": ("Growth", "Slope of log time over log node-steps; with `out=`."),
     "memory": ("Memory", "Peak of one call with fresh outputs, inputs included."),
-    "accuracy": ("Accuracy of the linear method", "Largest gaps to AC over random loads, by number of loss sweeps."),
+    "accuracy": (
+        "Accuracy of the linear method",
+        "Largest gaps to AC over random loads, by number of loss sweeps, and of AC with loads and results in float32.",
+    ),
     "targets": ("Targets", "What the library promises itself, beside the figures above."),
     "floor": ("Floor", "Copying 1 GiB, bytes read and written counted."),
 }

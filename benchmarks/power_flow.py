@@ -17,9 +17,11 @@ TOLERANCES = (1e-6, 1e-8, 1e-10)
 ROUNDING = 1e-11
 
 
-def held(grid: Grid, n_steps: int, method: str, arrays: tuple[np.ndarray, np.ndarray] | None = None) -> PowerFlowResult:
+def held(
+    grid: Grid, n_steps: int, method: str, arrays: tuple[np.ndarray, np.ndarray] | None = None, dtype: Any = np.float64
+) -> PowerFlowResult:
     """A result to be used as `out`, whose pages have been touched."""
-    p, v = arrays or (np.zeros((grid.n_branches, n_steps)), np.zeros((grid.n_nodes, n_steps)))
+    p, v = arrays or (np.zeros((grid.n_branches, n_steps), dtype), np.zeros((grid.n_nodes, n_steps), dtype))
     return PowerFlowResult(method, np.zeros(n_steps, np.uint8), branch_p_kw=p, v_pu=v)
 
 
@@ -38,6 +40,7 @@ def own_engines(case: Case, threads: int) -> list[Engine]:
         return flow.v_pu[case.place], flow.branch_p_kw[back]  # type: ignore[index]
 
     moved = case.moved, case.shuffle(case.p), case.shuffle(case.q)
+    single = case.p.astype(np.float32), case.q.astype(np.float32)
     rows = []
     variants = [("dc", "dc", "DC", {})]
     variants += [(f"linear-{k}", "linear", f"LinDistFlow, {k} loss sweeps", {"loss_sweeps": k}) for k in range(4)]
@@ -47,18 +50,26 @@ def own_engines(case: Case, threads: int) -> list[Engine]:
         def call(
             grid: Grid = case.grid, p: np.ndarray = case.p, q: np.ndarray = case.q, method: str = method,
             options: dict[str, Any] = options, n: int = threads, out: PowerFlowResult | None = None,
+            dtype: Any = np.float64,
         ) -> PowerFlowResult:  # fmt: skip
-            return power_flow(grid, p, q, method=method, outputs=OUTPUTS, n_threads=n, out=out, **options)
+            return power_flow(grid, p, q, method=method, outputs=OUTPUTS, n_threads=n, dtype=dtype, out=out, **options)
 
         rows.append(Engine(f"flexcore {name}", model, call, read, fresh=True))
         if name not in ("linear-0", "ac-1e-08"):
             continue
         out = held(case.grid, case.p.shape[1], method)
         arrays = out.branch_p_kw, out.v_pu
+        out_single = held(case.grid, case.p.shape[1], method, dtype=np.float32)
         out_moved = held(case.moved, case.p.shape[1], method, arrays)  # type: ignore[arg-type]
         rows += [
             Engine(f"flexcore {name} out", model, lambda call=call, out=out: call(out=out), read),
             Engine(f"flexcore {name} out 1-thread", model, lambda call=call, out=out: call(n=1, out=out), read),
+            Engine(
+                f"flexcore {name} out float32",
+                model,
+                lambda call=call, out=out_single: call(p=single[0], q=single[1], out=out, dtype=np.float32),
+                read,
+            ),
             Engine(
                 f"flexcore {name} out random-order",
                 model,

@@ -53,12 +53,26 @@ def as_float(
     ValidationError
         FX-A001 wrong shape, FX-A002 not numeric, FX-A003 NaN or infinite, FX-A004 negative; rows are named.
     """
+    return as_real(values, name, np.float64, shape=shape, finite=finite, non_negative=non_negative)
+
+
+def as_real(
+    values: npt.ArrayLike,
+    name: str,
+    dtype: npt.DTypeLike,
+    *,
+    shape: Shape | None = None,
+    finite: bool = True,
+    non_negative: bool = False,
+) -> npt.NDArray[Any]:
+    """Do what `as_float` does for a float type of the caller's choice; what is too large for it becomes infinite."""
     raw = _as_array(values, name)
     found = Findings(name)
     if raw.dtype.kind not in "fiub":
         found.add("FX-A002", f"{name} has type {raw.dtype}, expected real numbers")
         found.raise_errors()
-    array = np.ascontiguousarray(raw, dtype=np.float64) if raw.ndim else np.asarray(raw, dtype=np.float64)
+    with np.errstate(over="ignore"):  # the check for infinite values says it by row
+        array = np.ascontiguousarray(raw, dtype=dtype) if raw.ndim else np.asarray(raw, dtype=dtype)
     _check_shape(array, name, shape)
     # one pass tells whether all is well; the explanation is worked out only when it is not
     if finite and not np.isfinite(array).all():

@@ -46,6 +46,7 @@ f64, f32, i64, i32, i8, u64, u8, b1 = (
     types.boolean,
 )
 _LOCK = threading.Lock()
+_LINE_BYTES = 64
 
 
 def _array(scalar: types.Type, ndim: int, *, out: bool) -> types.Array:
@@ -148,6 +149,10 @@ if config.DISABLE_JIT:
     def fetch_ahead(array, row, column):
         """Do nothing: plain Python has no use for it."""
 
+    def per_line(array):
+        """Return how many entries of an array fit in a cache line."""
+        return _LINE_BYTES // array.itemsize
+
 else:
 
     @intrinsic
@@ -166,3 +171,9 @@ else:
             return context.get_dummy_value()
 
         return types.void(array, types.int64, types.int64), generate
+
+    @intrinsic
+    def per_line(typingctx, array):
+        """Return how many entries of an array fit in a cache line, a constant of the machine code."""
+        entries = _LINE_BYTES * 8 // array.dtype.bitwidth
+        return types.int64(array), lambda context, builder, sig, args: context.get_constant(types.int64, entries)

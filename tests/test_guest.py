@@ -48,18 +48,21 @@ def test_every_kernel_has_fixed_signatures_and_no_hidden_threads():
     for module in kernel_modules():
         tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
         for node in ast.walk(tree):
-            if not isinstance(node, ast.FunctionDef):
+            if isinstance(node, ast.FunctionDef):
+                name, marks = node.name, [ast.unparse(mark).split("(")[0] for mark in node.decorator_list]
+            elif isinstance(node, ast.Assign):  # name = kernel(...)(function of another file)
+                name, marks = ast.unparse(node.targets[0]), [ast.unparse(node.value).split("(")[0]]
+            else:
                 continue
-            marks = [ast.unparse(mark).split("(")[0] for mark in node.decorator_list]
             if "kernel" not in marks and "kernel_real" not in marks:
                 continue
             seen += 1
-            compiled = getattr(module, node.name)
-            assert len(compiled.signatures) == (2 if "kernel_real" in marks else 1), node.name
-            assert not compiled.targetoptions.get("parallel"), node.name
-            assert not compiled.targetoptions.get("fastmath"), node.name
-            assert compiled.targetoptions["nogil"], node.name
-            assert not compiled._can_compile, node.name
+            compiled = getattr(module, name)
+            assert len(compiled.signatures) == (2 if "kernel_real" in marks else 1), name
+            assert not compiled.targetoptions.get("parallel"), name
+            assert not compiled.targetoptions.get("fastmath"), name
+            assert compiled.targetoptions["nogil"], name
+            assert not compiled._can_compile, name
     assert seen >= 30
 
 

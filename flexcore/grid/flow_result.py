@@ -1,11 +1,12 @@
 """What a power flow gives: flows, voltages and loadings of all steps, or certified bounds of them."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+Array = npt.NDArray[Any]  # float64, or float32 where that was asked for
 
 #: Quantities that can be asked for.
 QUANTITIES = (
@@ -34,6 +35,8 @@ FILLS: dict[str, dict[str, tuple[str, ...]]] = {
 @dataclass(frozen=True, slots=True, eq=False)
 class PowerFlowResult:
     """Flows and voltages of all steps; a field that was not asked for, or that the method does not know, is None.
+
+    All fields but the status are float64, or float32 where the call asked for that.
 
     Attributes
     ----------

@@ -139,7 +139,7 @@ class Grid:
             FX-G030, naming the branches that close loops and the PV nodes.
         """
         found = Findings("grid")
-        hint = "open the loops, or use what takes them: power_flow with dc or ac, ptdf, lodf"
+        hint = "open the loops, or use what takes them: power_flow with dc or ac in float64, ptdf, lodf"
         if self.mesh is not None:
             ids = self.branch_ids[self.mesh.chords]
             found.add("FX-G030", f"{what} needs a radial network, {ids.size} branches close loops", ids=ids, hint=hint)

@@ -1,5 +1,6 @@
 """Cuts a power flow into jobs, some subtrees times a block of steps, and runs one kernel over them."""
 
+import importlib
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -86,6 +87,12 @@ class Jobs:
         return max(1, min(by_time, self.n // (8 * max(1, n_threads))))
 
 
+def _kernel(method: str, loads: Array) -> Any:
+    """Module of the kernel for loads of this type; the other one is not compiled."""
+    precision = "single" if loads.dtype == np.float32 else "double"
+    return importlib.import_module(f"flexcore.kernels.grid.{method}_{precision}")
+
+
 def per_limit(limit: F8) -> F8:
     """One over a rating; a limit of 0 gives a number so large that any flow is a huge loading."""
     # a limit of 0 allows nothing: any flow gives a huge loading, none gives 0 rather than NaN
@@ -124,7 +131,7 @@ def run_sweeps(
     if not status.size:
         return status
     jobs = Jobs(forest, n_steps, _QUANTITIES[method], _ITERATED if method == "ac" else _LONGEST)
-    empty = np.empty((0, 0))
+    empty = np.empty((0, 0), p.dtype)
     fills = FILLS[method]
     want = np.array([names[0] in arrays for names in fills.values()], np.uint8)
     outs = [arrays.get(name, empty) for names in fills.values() for name in names]
@@ -138,8 +145,7 @@ def run_sweeps(
 
     task: Callable[[int, int], None]
     if method == "dc":
-        from flexcore.kernels.grid import dc
-
+        dc = _kernel("dc", p)
         above = np.where(forest.parent >= 0, forest.parent, np.arange(grid.n_nodes))
         x_ratio = forest.x_pu * np.sqrt(forest.tau / forest.tau[above])
         shift = forest.shift_deg - forest.shift_deg[above]
@@ -161,8 +167,7 @@ def run_sweeps(
                 *walk, *pi, *band, *limits, per_i, p, q, max_iterations, *cut, jobs.scratch(), *outs, status, lo, hi
             )
     else:
-        from flexcore.kernels.grid import distflow
-
+        distflow = _kernel("distflow", p)
         angles = (forest.shift_deg, forest.angle_root_deg)
         stop = (loss_sweeps, tolerance, max_iterations if method == "ac" else 0)
 

@@ -8,13 +8,16 @@ A sweep sums flows from the leaves up, with the losses on the way, and follows s
 unknowns are flows and squared voltages, not phasors: the losses are then the only thing that one sweep must take from
 the one before, and an error shrinks by the square of what it would in complex currents: see
 docs/explanation/power-flow.md.
+
+`distflow_double` and `distflow_single` compile the one `sweep`, each when it is imported, for loads and outputs in
+float64 or float32. Work rows and arithmetic are float64 in both.
 """
 
 import math
 
 import numpy as np
 
-from flexcore.kernels._jit import F64, F64_2D, F64_2D_OUT, I32, I64, U8, U8_2D_OUT, f64, i64, inner, kernel
+from flexcore.kernels._jit import F64, F64_2D_OUT, I32, I64, U8, U8_2D_OUT, f64, i64, inner
 from flexcore.kernels._simd import WIDTH, load, load_some, spread, sqrt, store, store_some, where_less
 from flexcore.kernels.grid.lanes import LANES, fetch_row
 
@@ -184,11 +187,14 @@ def verify(parent, enough, most, w, i0, i1, s, spare, status_out, h, t0):
     return n_live
 
 
-@kernel(
-    I32, I32, I32, I32, U8, F64, F64, F64, F64, F64, F64, F64, F64, F64, F64, F64, F64, F64, F64, F64_2D, F64_2D, i64,
-    f64, i64, I32, I64, i64, U8, F64_2D_OUT, F64_2D_OUT, F64_2D_OUT, F64_2D_OUT, F64_2D_OUT, F64_2D_OUT, F64_2D_OUT,
-    F64_2D_OUT, U8_2D_OUT, i64, i64,
-)  # fmt: skip
+def signature(given, out):
+    """Types of the arguments of `sweep` where loads are arrays of type `given` and outputs of type `out`."""
+    return (
+        I32, I32, I32, I32, U8, F64, F64, F64, F64, F64, F64, F64, F64, F64, F64, F64, F64, F64, F64, given, given, i64,
+        f64, i64, I32, I64, i64, U8, F64_2D_OUT, out, out, out, out, out, out, out, U8_2D_OUT, i64, i64,
+    )  # fmt: skip
+
+
 def sweep(
     order, parent, last, branch, forward, r, x, g, b, g_parent, b_parent, g_child, b_child, tau, u_root, per_s_max,
     per_s_reverse, shift_deg, angle_root_deg, p_in, q_in, loss_sweeps, tolerance, max_iterations, heads, packs, width,

@@ -7,7 +7,7 @@ known only at run time it gives up beyond eight checks.
 
 import numpy as np
 
-from flexcore.kernels._jit import fetch_ahead, inner
+from flexcore.kernels._jit import fetch_ahead, inner, per_line
 
 #: Steps in a block at most. Not a power of two: rows at a distance of whole pages would delay each other's loads.
 LANES = 136
@@ -27,5 +27,5 @@ def fetch_row(array, row, start, width):
     it would wait for memory at the start of each row.
     """
     first = np.int64(start)
-    for t in range(first, first + np.int64(width), 8):
+    for t in range(first, first + np.int64(width), per_line(array)):
         fetch_ahead(array, np.int64(row), t)

@@ -333,8 +333,7 @@ def test_no_steps_give_empty_results():
 
 
 def test_each_kernel_has_one_signature():
-    from flexcore.kernels.grid import dc as k_dc
-    from flexcore.kernels.grid import distflow
+    from flexcore.kernels.grid import dc_double, dc_single, distflow_double, distflow_single
 
-    for kernel in (distflow.sweep, k_dc.sweep):
+    for kernel in (distflow_double.sweep, distflow_single.sweep, dc_double.sweep, dc_single.sweep):
         assert len(getattr(kernel, "signatures", [None])) == 1

@@ -1,0 +1,6 @@
+"""DC power flow with loads and outputs in float64."""
+
+from flexcore.kernels._jit import F64_2D, F64_2D_OUT, kernel
+from flexcore.kernels.grid import dc
+
+sweep = kernel(*dc.signature(F64_2D, F64_2D_OUT))(dc.sweep)

@@ -1,0 +1,6 @@
+"""DC power flow with loads and outputs in float32: half the memory to read and write."""
+
+from flexcore.kernels._jit import F32_2D, F32_2D_OUT, kernel
+from flexcore.kernels.grid import dc
+
+sweep = kernel(*dc.signature(F32_2D, F32_2D_OUT))(dc.sweep)
