@@ -113,7 +113,7 @@ def refuse_links(links: Links | None, node_ids: Keys, what: str) -> None:
             "FX-G013",
             f"{what} knows no regulated busbars inside a tree, the grid has {links.node.size}",
             ids=node_ids[links.node],
-            hint='power_flow in float64 with method "dc", "linear" or "ac" does; or make each busbar the slack of a grid',
+            hint='power_flow in float64 does, but for "certified"; or make each busbar the slack of its own grid',
         )
         found.raise_errors(GridError)
 
