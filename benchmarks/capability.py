@@ -18,7 +18,7 @@ def run(threads: int, quick: bool, rounds: int) -> list[dict[str, Any]]:
     moves = 0.5 * p
     linear = Engine(
         "power flow linear",
-        "LinDistFlow, 2 loss sweeps, fresh outputs",
+        "DistFlow, 3 loss sweeps, fresh outputs",
         lambda: power_flow(grid, p, q, method="linear", outputs=("branch_p_kw", "v_pu"), n_threads=threads),
     )
     engines = [
