@@ -72,7 +72,8 @@ def certified_rows(
     lower, w_lower = np.full(shape, -np.inf), np.full(shape, -np.inf)
     upper, w_upper = np.full(shape, np.inf), np.full(shape, np.inf)
     fed = np.maximum(forest.branch, 0)
-    ahead, back = (limit[fed] if grid.n_branches else np.empty(0) for limit in (grid.s_max_kva, grid.s_max_reverse_kva))
+    limits = (grid.s_max_kva, grid.s_max_reverse_kva)
+    ahead, back = (limit[fed] if grid.n_branches else np.full(fed.size, np.inf) for limit in limits)
     p, q = np.ascontiguousarray(p), np.ascontiguousarray(q)
     arrays = (
         forest.order, forest.parent, forest.last, forest.r_scaled, forest.x_scaled, forest.g_scaled, forest.b_scaled,

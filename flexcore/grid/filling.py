@@ -237,9 +237,12 @@ def _rows_at(rows: ActivationRows, steps: npt.NDArray[np.intp]) -> ActivationRow
 
 
 def _trees_of_perimeters(grid: Grid, pairs: PerimeterPairs, n_perimeters: int) -> npt.NDArray[np.int64]:
-    """1 where a perimeter has members in the subtree that hangs off a root, (n_heads, n_perimeters)."""
+    """1 where a perimeter has members in the subtree that hangs off a root, (n_heads, n_perimeters).
+
+    A member at a root lies in none of them: what it does is carried by no branch.
+    """
     touches = np.zeros((grid.forest.heads.size, n_perimeters), np.int64)
-    members = np.flatnonzero(pairs.label >= 0)
+    members = np.flatnonzero((pairs.label >= 0) & (pairs.parent >= 0))
     tree = np.searchsorted(grid.forest.heads, pairs.element[members], side="right") - 1
     touches[tree, pairs.label[members]] = 1
     return touches

@@ -159,6 +159,22 @@ def test_where_nothing_can_be_proved_nothing_may_move_and_other_trees_are_spared
     assert caps.down_kw[1].tolist() == caps.up_kw[1].tolist() == [1.0, 1.0]
 
 
+def test_who_sits_at_a_slack_node_does_not_stop_where_another_tree_cannot_be_proved():
+    grid = feeder([-1, -1, 1], r=1.0, x=1.0, v_min=0.1)
+    p = np.array([[0.0], [0.0], [215.0]])
+    offers = np.ones_like(p)
+    caps = capability(grid, p, 0 * p, up_kw=offers, down_kw=offers, perimeter=[0, 1, 2], together=False)
+    assert not caps.certified.any()
+    assert caps.up_kw[:, 0].tolist() == caps.down_kw[:, 0].tolist() == [1.0, 1.0, 0.0]
+
+
+def test_a_grid_of_slack_nodes_alone_limits_nobody():
+    grid = feeder([-1, -1])
+    offers = np.ones((2, 1))
+    caps = capability(grid, offers, offers, up_kw=offers, down_kw=offers, perimeter=[0, 1], together=False)
+    assert caps.certified.all() and (caps.up_kw == 1.0).all() and (caps.down_kw == 1.0).all()
+
+
 def test_threads_and_single_steps_give_the_same_bits():
     rng = np.random.default_rng(73)
     grid, p, q, up, down, label = random_day(rng, n_steps=40)
