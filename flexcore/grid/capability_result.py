@@ -68,7 +68,8 @@ class CapabilityResult:
     at_node_up, at_node_down : ndarray of bool, shape (n_perimeters, n_steps)
         True where a node's voltage limits, False for a branch.
     margin_up_kw, margin_down_kw : ndarray, shape (n_perimeters, n_steps)
-        What the perimeter could add wherever it acts while all others stay at theirs; infinite without limits. [kW]
+        What the perimeter could add wherever it acts while all others stay at theirs; infinite without limits, and
+        where nothing of it could move. [kW]
     status_up, status_down : ndarray of uint8, shape (n_steps,)
         0 exact; 1 safe, but a search was cut off before it could raise the caps further.
     largest_up, largest_down : ndarray of bool, shape (n_steps,)

@@ -49,11 +49,18 @@ class _Layout(NamedTuple):
 def _lay_out(call: Call, pairs: PerimeterPairs) -> _Layout:
     forest, n_k = call.grid.forest, call.n_perimeters
     roots = np.flatnonzero(forest.parent < 0)
-    top = np.where(pairs.top < 0, -1, pairs.element[np.maximum(pairs.top, 0)]).astype(np.int32)
-    tree = np.where(top < 0, -1, np.searchsorted(roots, top, side="right") - 1)
+    top = np.full(pairs.top.size, -1, np.int32)
+    top[pairs.top >= 0] = pairs.element[pairs.top[pairs.top >= 0]]
+    # from labels, not from what moves: it must not depend on which other steps there are
+    least, most = np.full(n_k, roots.size), np.full(n_k, -1)
+    tree_of_place = np.searchsorted(roots, np.arange(forest.parent.size), side="right") - 1
+    labelled = np.flatnonzero(call.label >= 0)
+    np.minimum.at(least, call.label[labelled], tree_of_place[labelled])
+    np.maximum.at(most, call.label[labelled], tree_of_place[labelled])
+    tree = np.where(least == most, most, -1)
     members = np.flatnonzero(pairs.label >= 0)
     members = members[np.argsort(pairs.label[members], kind="stable")]
-    inside = np.flatnonzero(tree >= 0)
+    inside = np.flatnonzero((tree >= 0) & (top >= 0))
     inside = inside[np.argsort(tree[inside], kind="stable")]
     return _Layout(
         trees=np.append(roots, forest.parent.size).astype(np.int32),
@@ -187,16 +194,16 @@ def solve_where_needed(call: Call) -> Outcome:
         )
         ways.append(way)
     open_: npt.NDArray[np.bool_] = np.equal(usable, 0)
-    open_[_spanned(call, pairs, layout)] = True
+    open_[_spanned(call, layout)] = True
     done = Outcome(ways[0], ways[1], rows, certified)
     return _join(call, layout, done, open_) if open_.any() else done
 
 
-def _spanned(call: Call, pairs: PerimeterPairs, layout: _Layout) -> npt.NDArray[np.intp]:
+def _spanned(call: Call, layout: _Layout) -> npt.NDArray[np.intp]:
     """Trees that share a perimeter with another one."""
-    label = pairs.label
-    spread = np.flatnonzero((label >= 0) & (layout.tree_of_perimeter[np.maximum(label, 0)] < 0))
-    return np.unique(np.searchsorted(layout.trees, pairs.element[spread], side="right") - 1)
+    labelled = np.flatnonzero(call.label >= 0)
+    spread = labelled[layout.tree_of_perimeter[call.label[labelled]] < 0]
+    return np.unique(np.searchsorted(layout.trees, spread, side="right") - 1)
 
 
 def _batches(layout: _Layout, open_: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.intp]]:
@@ -211,8 +218,7 @@ def _join(call: Call, layout: _Layout, done: Outcome, open_: npt.NDArray[np.bool
     """Solve the open trees and steps, and write them into what is done."""
     forest = call.grid.forest
     tree = np.searchsorted(layout.trees, np.arange(forest.parent.size), side="right") - 1
-    spanned = np.flatnonzero(np.less(layout.tree_of_perimeter, 0))
-    batches = [np.flatnonzero(open_.any(axis=1))] if spanned.size else _batches(layout, open_)
+    batches = [np.flatnonzero(open_.any(axis=1))] if _spanned(call, layout).size else _batches(layout, open_)
     inside = replace(call, n_threads=1) if len(batches) > 1 else call
     up, down = (way._replace(cap=way.cap.copy()) for way in (done.up, done.down))
     certified = done.certified.copy()

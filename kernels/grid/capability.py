@@ -566,7 +566,7 @@ def share_capability(
                 s[i] = min(s[i], max(chain[i], 0.0) / path_m[i])
             sw[i] = s[i] if parent[i] < 0 else min(s[i], sw[parent[i]])
         for k in range(n_k):
-            margin = sw[top[k]] if top[k] >= 0 else math.inf
+            margin = sw[top[k]] if top[k] >= 0 and total[k] > 0.0 else math.inf
             for p in range(pair_ptr[k], pair_ptr[k + 1]):
                 if below[p] > 0.0:
                     margin = min(margin, s[pair_element[p]])

@@ -161,6 +161,8 @@ def full_use(
                     store(s, spare, _MARGIN + t, where_less(here, margin, here, margin))
             for t in range(0, w, WIDTH):
                 store_some(total_out, k, t0 + t, w - t, load(s, spare, _TOTAL + t))
-                store_some(margin_out, k, t0 + t, w - t, load(s, spare, _MARGIN + t))
+                # who cannot act meets no limit
+                margin = where_less(0.0, load(s, spare, _TOTAL + t), load(s, spare, _MARGIN + t), math.inf)
+                store_some(margin_out, k, t0 + t, w - t, margin)
         for t in range(w):
             free_out[tree, t0 + t] = 1 if s[spare, _FREE + t] > 0.0 else 0

@@ -263,7 +263,7 @@ def nest(
                 largest[i] = min(largest[i], max(limit[i], 0.0) / path_m[i])
             whole[i] = largest[i] if parent[i] < 0 else min(largest[i], whole[parent[i]])
         for k in range(n_k):
-            margin = whole[top[k]] if top[k] >= 0 else math.inf
+            margin = whole[top[k]] if top[k] >= 0 and total[k] > 0.0 else math.inf
             for p in range(pair_ptr[k], pair_ptr[k + 1]):
                 if below[p] > 0.0:
                     margin = min(margin, largest[pair_element[p]])
