@@ -52,7 +52,8 @@ def fill_nested_certified(
                 grid, *forecast, problem.m, Spread(*fixed, asked[1], asked[0]), slopes=slopes,
                 n_threads=problem.n_threads,
             )  # fmt: skip
-            failed = (found.status[np.maximum(tree, 0)] > 0) & ~above[:, None]
+            failed = np.zeros(asked[0].shape, np.bool_)
+            failed[~above] = found.status[tree[~above]] > 0
             if not failed.any() or attempt == _ATTEMPTS - 1:
                 break
             smaller = 0.5 if attempt < _ATTEMPTS - 2 else 0.0

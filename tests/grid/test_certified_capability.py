@@ -168,10 +168,13 @@ def test_who_sits_at_a_slack_node_does_not_stop_where_another_tree_cannot_be_pro
     assert caps.up_kw[:, 0].tolist() == caps.down_kw[:, 0].tolist() == [1.0, 1.0, 0.0]
 
 
-def test_a_grid_of_slack_nodes_alone_limits_nobody():
+@pytest.mark.parametrize("sharing", ["joint", "max_total", "value", "nested"])
+def test_a_grid_of_slack_nodes_alone_limits_nobody(sharing):
     grid = feeder([-1, -1])
     offers = np.ones((2, 1))
-    caps = capability(grid, offers, offers, up_kw=offers, down_kw=offers, perimeter=[0, 1], together=False)
+    caps = capability(
+        grid, offers, offers, up_kw=offers, down_kw=offers, perimeter=[0, 1], together=False, sharing=sharing
+    )
     assert caps.certified.all() and (caps.up_kw == 1.0).all() and (caps.down_kw == 1.0).all()
 
 
