@@ -98,8 +98,8 @@ class Outcome(NamedTuple):
 def pairs_of(call: Call) -> PerimeterPairs:
     """Lay out the perimeters of a call over its forest."""
     forest = call.grid.forest
-    moves = np.logical_or(call.up.any(axis=1), call.down.any(axis=1))[forest.order]
-    return pair_perimeters(forest.parent, forest.last, call.label, moves, call.n_perimeters)
+    # who moves is left out: it changes with the steps of a call, and a layout the order of sums
+    return pair_perimeters(forest.parent, forest.last, call.label, call.label >= 0, call.n_perimeters)
 
 
 def solve(call: Call, pairs: PerimeterPairs | None = None) -> Outcome:

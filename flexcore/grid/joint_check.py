@@ -88,8 +88,7 @@ def joint_check(
     up = as_float(up_kw, "up_kw", shape=(grid.n_nodes, n_steps), non_negative=True)
     down = as_float(down_kw, "down_kw", shape=(grid.n_nodes, n_steps), non_negative=True)
     # the same layout as in `capability`, so that the same sums are made in the same order
-    moves = np.logical_or(up.any(axis=1), down.any(axis=1))[forest.order]
-    pairs = pair_perimeters(forest.parent, forest.last, label, moves, n_perimeters)
+    pairs = pair_perimeters(forest.parent, forest.last, label, label >= 0, n_perimeters)
     excess: list[F8] = []
     for name, upward, caps, offered in (("up", True, cap_up_kw, up), ("down", False, cap_down_kw, down)):
         cap = as_float(caps, f"cap_{name}_kw", shape=(n_perimeters, n_steps), non_negative=True)

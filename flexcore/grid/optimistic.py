@@ -87,8 +87,7 @@ def optimistic_capability(
     up = as_float(up_kw, "up_kw", shape=(grid.n_nodes, n_steps), non_negative=True)
     down = as_float(down_kw, "down_kw", shape=(grid.n_nodes, n_steps), non_negative=True)
     slack_pu = float(as_float(voltage_slack_pu, "voltage_slack_pu", shape=(), non_negative=True))
-    moves = np.logical_or(up.any(axis=1), down.any(axis=1))[forest.order]
-    pairs = pair_perimeters(forest.parent, forest.last, label, moves, n_perimeters)
+    pairs = pair_perimeters(forest.parent, forest.last, label, label >= 0, n_perimeters)
     kept = forest.order[pairs.element]
     found: dict[str, F8] = {}
     for name, upward, offered in (("up", True, up), ("down", False, down)):

@@ -157,8 +157,7 @@ def shadow_prices(
     down = as_float(down_kw, "down_kw", shape=(grid.n_nodes, n_steps), non_negative=True)
     slack_pu = float(as_float(voltage_slack_pu, "voltage_slack_pu", shape=(), non_negative=True))
     speeds = speeds_of(weights, n_perimeters, n_steps)
-    moves = np.logical_or(up.any(axis=1), down.any(axis=1))[forest.order]
-    pairs = pair_perimeters(forest.parent, forest.last, label, moves, n_perimeters)
+    pairs = pair_perimeters(forest.parent, forest.last, label, label >= 0, n_perimeters)
     kept = forest.order[pairs.element]
     m = np.ascontiguousarray(rows.m[kept])
     parts: list[tuple[npt.NDArray[Any], ...]] = []
