@@ -175,7 +175,9 @@ def test_a_grid_of_slack_nodes_alone_limits_nobody(sharing):
     caps = capability(
         grid, offers, offers, up_kw=offers, down_kw=offers, perimeter=[0, 1], together=False, sharing=sharing
     )
-    assert caps.certified.all() and (caps.up_kw == 1.0).all() and (caps.down_kw == 1.0).all()
+    assert caps.certified.all()
+    assert (caps.up_kw == 1.0).all()
+    assert (caps.down_kw == 1.0).all()
 
 
 def test_threads_and_single_steps_give_the_same_bits():

@@ -62,9 +62,13 @@ def test_nothing_to_move_is_green(method):
     grid = feeder([-1, 0, 1])
     none = np.zeros((3, 2))
     caps = capability(grid, none, none, up_kw=none, down_kw=none, perimeter=[-1, 0, 1], method=method)
-    assert (caps.colour_up == GREEN).all() and (caps.colour_down == GREEN).all()
-    assert not caps.up_kw.any() and not caps.down_kw.any() and not caps.kind_up.any()
-    assert np.isinf(caps.margin_up_kw).all() and np.isinf(caps.margin_down_kw).all()
+    assert (caps.colour_up == GREEN).all()
+    assert (caps.colour_down == GREEN).all()
+    assert not caps.up_kw.any()
+    assert not caps.down_kw.any()
+    assert not caps.kind_up.any()
+    assert np.isinf(caps.margin_up_kw).all()
+    assert np.isinf(caps.margin_down_kw).all()
 
 
 @pytest.mark.parametrize("method", METHODS)
