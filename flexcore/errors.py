@@ -306,9 +306,9 @@ class Findings:
         self.items.append(Finding(code, severity, message, self.table, field, bad, names, count, hint))
 
     def check_count(self, name: str, value: object, least: int) -> None:
-        """Add FX-A006 unless `value` is a whole number of at least `least`; True and False are no numbers."""
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-            self.add("FX-A006", f"{name} is {value!r}, expected a whole number from {least}", field=name)
+        """Add FX-A006 unless `value` is a whole number from `least` to 2^31 - 1; True and False are no numbers."""
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value < 1 << 31:
+            self.add("FX-A006", f"{name} is {value!r}, expected a whole number from {least}, below 2^31", field=name)
 
     def raise_errors(self, error: type[ValidationError] = ValidationError) -> None:
         """Raise `error` with everything collected, if at least one finding is an error."""

@@ -91,7 +91,7 @@ def capability(
     Raises
     ------
     ValidationError
-        FX-A001 shapes, FX-A003 NaN, FX-A004 negative flexibility or value, FX-A006 a label below -1, FX-G052 weights.
+        FX-A001 shapes, FX-A003 NaN, FX-A004 negative flexibility, value or tolerance, FX-A006 a label below -1, FX-G052 weights.
     OptionError
         FX-E002 for an unknown method or sharing.
     GridError
@@ -120,6 +120,7 @@ def capability(
     up = as_float(up_kw, "up_kw", shape=p.shape, non_negative=True)
     down = as_float(down_kw, "down_kw", shape=p.shape, non_negative=True)
     slopes = _slopes(tan_phi, method)
+    tol_kw = float(as_float(tol_kw, "tol_kw", shape=(), non_negative=True))
     label, n_perimeters = label_nodes(grid, perimeter)
     values = [
         values_of(given, name, n_perimeters, p.shape[1])

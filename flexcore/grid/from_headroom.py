@@ -197,6 +197,7 @@ def capability_from_headroom(
     headroom = read_headroom(headroom_kw, (n, movable.shape[1]))
     label = as_int(perimeter, "perimeter", dtype=np.int32, shape=(n,), lo=-1, hi=max(n - 1, 0))
     n_perimeters = int(label.max(initial=-1)) + 1
+    tol_kw = float(as_float(tol_kw, "tol_kw", shape=(), non_negative=True))
     # who moves is left out: it changes with the steps of a call, and a layout the order of sums
     pairs = pair_perimeters(tree.parent, tree.last, label[tree.order], label[tree.order] >= 0, n_perimeters)
     kept = tree.order[pairs.element]

@@ -1,6 +1,7 @@
 """Splits a grid into perimeters, so that one bottleneck does not speak for everybody (D4.1 Figure 12)."""
 
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -166,10 +167,10 @@ def _fits(label: I4, members: npt.NDArray[np.int64], used: npt.NDArray[np.bool_]
 def _check_numbers(max_perimeters: int | None, min_members: int, keep_share: float) -> None:
     found = Findings("split_perimeters")
     for name, value in (("max_perimeters", max_perimeters), ("min_members", min_members)):
-        if value is not None and value < 1:
-            found.add("FX-A006", f"{name} is {value}, expected at least 1", field=name)
-    if not 0 <= keep_share <= 1:
-        found.add("FX-A006", f"keep_share is {keep_share}, expected 0 to 1", field="keep_share")
+        if name == "min_members" or value is not None:
+            found.check_count(name, value, 1)
+    if not (isinstance(keep_share, Real) and 0 <= keep_share <= 1):
+        found.add("FX-A006", f"keep_share is {keep_share!r}, expected 0 to 1", field="keep_share")
     found.raise_errors()
 
 

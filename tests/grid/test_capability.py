@@ -475,6 +475,9 @@ def test_bad_input_is_refused_by_code():
         ({"weights": [1.0]}, "FX-A001"),
         ({"weights": [1.0, np.nan]}, "FX-A003"),
         ({"voltage_slack_pu": -1.0}, "FX-A004"),
+        ({"tol_kw": -1.0}, "FX-A004"),
+        ({"tol_kw": np.nan}, "FX-A003"),
+        ({"tol_kw": None}, "FX-A002"),
         ({"delivered_up_kw": -ones}, "FX-A004"),
     ]
     for change, code in refused:

@@ -205,6 +205,9 @@ def test_bad_input_is_refused_by_code():
     grid, p, q, movable = figure_12()
     refused = [
         ({"max_perimeters": 0}, "FX-A006"),
+        ({"max_perimeters": 2.5}, "FX-A006"),
+        ({"min_members": None}, "FX-A006"),
+        ({"keep_share": "much"}, "FX-A006"),
         ({"min_members": 0}, "FX-A006"),
         ({"members": [1, 1, 1, -1]}, "FX-A004"),
         ({"members": [1, 1]}, "FX-A001"),

@@ -299,6 +299,7 @@ def test_bad_arguments_are_refused():
         ("FX-A006", lambda: power_flow(grid, p, q, method="linear", loss_sweeps=2.5)),
         ("FX-A006", lambda: power_flow(grid, p, q, method="linear", loss_sweeps=np.nan)),
         ("FX-A006", lambda: power_flow(grid, p, q, method="ac", max_iterations=2.5)),
+        ("FX-A006", lambda: power_flow(grid, p, q, method="ac", max_iterations=1 << 70)),
         ("FX-A006", lambda: power_flow(grid, p, q, method="ac", tolerance=np.inf)),
         ("FX-A006", lambda: power_flow(grid, p, q, method="ac", tolerance=None)),
         ("FX-A006", lambda: power_flow(grid, p, q, method="ac", n_threads=None)),
