@@ -91,7 +91,8 @@ def capability(
     Raises
     ------
     ValidationError
-        FX-A001 shapes, FX-A003 NaN, FX-A004 negative flexibility, value or tolerance, FX-A006 a label below -1, FX-G052 weights.
+        FX-A001 shapes, FX-A003 NaN, FX-A004 negative flexibility, value or tolerance, FX-A006 a label below -1,
+        FX-G052 weights.
     OptionError
         FX-E002 for an unknown method or sharing.
     GridError
