@@ -176,12 +176,8 @@ def test_a_grid_of_slack_nodes_alone_limits_nobody(sharing):
         grid, offers, offers, up_kw=offers, down_kw=offers, perimeter=[0, 1], together=False, sharing=sharing
     )
     assert caps.certified.all()
-<<<<<<< HEAD
     assert (caps.up_kw == 1.0).all()
     assert (caps.down_kw == 1.0).all()
-=======
-    assert caps.up_kw.tolist() == caps.down_kw.tolist() == [[1.0], [1.0]]
->>>>>>> 7fac9f0 (Wrap a line and split assertions)
 
 
 def test_threads_and_single_steps_give_the_same_bits():
