@@ -1,6 +1,6 @@
 """Switching states of one network: alternative trees from its ties, and how arrays move between their nodes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,7 @@ def switched_grids(nodes: Any, branches: Any, open_branches: Sequence[Sequence[A
     Raises
     ------
     ValidationError
-        FX-A... for the tables.
+        FX-A... for the tables, FX-A002 where a state is no list of ids.
     UnknownIdError
         FX-G011 for an open branch that is not in the table.
     GridError
@@ -43,6 +43,10 @@ def switched_grids(nodes: Any, branches: Any, open_branches: Sequence[Sequence[A
     """
     node, branch = check("nodes", nodes), check("branches", branches)
     grids = []
+    if not _is_list(open_branches) or not all(_is_list(state) for state in open_branches):
+        found = Findings("open_branches")
+        found.add("FX-A002", "expected a list of lists of branch ids, one for each switching state", hint='[["tie"]]')
+        found.raise_errors()
     for state, wanted in enumerate(open_branches):
         ids = [key.item() if isinstance(key, np.generic) else key for key in wanted]
         names = {key.item() if isinstance(key, np.generic) else key for key in branch["id"]}
@@ -66,6 +70,11 @@ def switched_grids(nodes: Any, branches: Any, open_branches: Sequence[Sequence[A
     return grids
 
 
+def _is_list(value: Any) -> bool:
+    """Whether it holds several things; a text holds only letters."""
+    return isinstance(value, Iterable) and not isinstance(value, str | bytes)
+
+
 def same_nodes(grids: Sequence[Grid]) -> list[At]:
     """Positions in each grid of the nodes of the first one.
 
@@ -74,9 +83,9 @@ def same_nodes(grids: Sequence[Grid]) -> list[At]:
     GridError
         FX-G054 if there is no grid, or if one does not have the nodes of the first.
     """
-    if not grids:
+    if not grids or not all(isinstance(grid, Grid) for grid in grids):
         found = Findings("grids")
-        found.add("FX-G054", "there is no topology", hint="pass at least one grid")
+        found.add("FX-G054", "there is no topology, or something that is no Grid", hint="pass at least one Grid")
         found.raise_errors(GridError)
     first, places = grids[0], []
     for number, grid in enumerate(grids):

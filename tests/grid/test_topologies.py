@@ -163,7 +163,7 @@ def test_grids_with_other_nodes_and_wrong_margins_are_refused():
     other = fx.Grid.from_tables(nodes | {"id": ["s", "c"]}, branches | {"to_id": ["c"]})
     zero = np.zeros((2, 1))
     offers = {"up_kw": zero, "down_kw": zero, "perimeter": [-1, 0]}
-    for grids in ([], [grid, other]):
+    for grids in ([], [grid, other], [grid, 3]):
         with pytest.raises(GridError) as caught:
             fx.worst_needs(grids, zero, zero)
         assert caught.value.codes == ("FX-G054",)
@@ -174,5 +174,9 @@ def test_grids_with_other_nodes_and_wrong_margins_are_refused():
         with pytest.raises(ValidationError) as wrong:
             call([grid, grid], zero, zero, margin_kw=[zero], **more)
         assert wrong.value.codes == ("FX-A001",)
+    for states in (None, "b", [None], ["b"]):
+        with pytest.raises(ValidationError) as wrong:
+            fx.switched_grids(nodes, branches, states)
+        assert wrong.value.codes == ("FX-A002",)
     with pytest.raises(fx.FlexcoreError):
         fx.capability_over([grid], zero, zero, sharing="nested", **offers)
