@@ -374,6 +374,34 @@ def lower_until_safe(
     return False
 
 
+@inner
+def margins(
+    parent, path_m, top, pair_ptr, pair_element, below, total, head, room, g, w, chain, here, whole, margin_out
+):  # fmt: skip
+    """What each perimeter could still add wherever it acts: at its own elements, then at everything above its top.
+
+    What is added below element i reaches every node of its subtree through the path that they share, and the least
+    roomy of them counts. The arrays before the last are work space.
+    """
+    n = parent.shape[0]
+    for i in range(n):
+        chain[i] = room[i] - w[i]
+    for i in range(n - 1, -1, -1):
+        if parent[i] >= 0:
+            chain[parent[i]] = min(chain[parent[i]], chain[i])
+    for i in range(n):
+        here[i] = max(head[i] - g[i], 0.0)
+        if path_m[i] > 0.0:
+            here[i] = min(here[i], max(chain[i], 0.0) / path_m[i])
+        whole[i] = here[i] if parent[i] < 0 else min(here[i], whole[parent[i]])
+    for k in range(top.shape[0]):
+        margin = whole[top[k]] if top[k] >= 0 and total[k] > 0.0 else math.inf
+        for p in range(pair_ptr[k], pair_ptr[k + 1]):
+            if below[p] > 0.0:
+                margin = min(margin, here[pair_element[p]])
+        margin_out[k] = margin
+
+
 @kernel(
     I32, I32, F64, I32, I32, I32, I32, I32, I32, I32, I32, I32,
     F64_2D, F64_2D, F64_2D, F64_2D, F64_2D, i64,
@@ -552,25 +580,10 @@ def share_capability(
                 for k in range(n_k):
                     cap[k] = 0.0
                 worst_case(parent, m, top, pair_element, pair_k, below, cap, g, w)
-        # what each perimeter could still add wherever it acts: own elements, then everything above the top. What is
-        # added below element i reaches every node of its subtree through the path that they share, and the least
-        # roomy of them counts
-        for i in range(n):
-            chain[i] = room[i] - w[i]
-        for i in range(n - 1, -1, -1):
-            if parent[i] >= 0:
-                chain[parent[i]] = min(chain[parent[i]], chain[i])
-        for i in range(n):
-            s[i] = max(head[i] - g[i], 0.0)
-            if path_m[i] > 0.0:
-                s[i] = min(s[i], max(chain[i], 0.0) / path_m[i])
-            sw[i] = s[i] if parent[i] < 0 else min(s[i], sw[parent[i]])
+        margins(
+            parent, path_m, top, pair_ptr, pair_element, below, total, head, room, g, w, chain, s, sw, margin_out[t]
+        )
         for k in range(n_k):
-            margin = sw[top[k]] if top[k] >= 0 and total[k] > 0.0 else math.inf
-            for p in range(pair_ptr[k], pair_ptr[k + 1]):
-                if below[p] > 0.0:
-                    margin = min(margin, s[pair_element[p]])
-            margin_out[t, k] = margin
             cap_out[t, k] = cap[k]
         for i in range(n):
             carried_out[t, i] = g[i]

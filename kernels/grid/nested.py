@@ -29,7 +29,7 @@ from flexcore.kernels._jit import (
     inner,
     kernel,
 )
-from flexcore.kernels.grid.capability import power_below, worst_case
+from flexcore.kernels.grid.capability import margins, power_below, worst_case
 
 _VOLTAGE, _SHARED = 2, 3
 _HALVINGS = 50
@@ -252,22 +252,10 @@ def nest(
             if limit_out[t, i] >= largest[i]:
                 limit_out[t, i] = math.inf
             largest[i] = min(largest[i], limit_out[t, i])
-        for i in range(n):
-            limit[i] = room[i] - w[i]
-        for i in range(n - 1, -1, -1):
-            if parent[i] >= 0:
-                limit[parent[i]] = min(limit[parent[i]], limit[i])
-        for i in range(n):
-            largest[i] = max(head[i] - g[i], 0.0)
-            if path_m[i] > 0.0:
-                largest[i] = min(largest[i], max(limit[i], 0.0) / path_m[i])
-            whole[i] = largest[i] if parent[i] < 0 else min(largest[i], whole[parent[i]])
-        for k in range(n_k):
-            margin = whole[top[k]] if top[k] >= 0 and total[k] > 0.0 else math.inf
-            for p in range(pair_ptr[k], pair_ptr[k + 1]):
-                if below[p] > 0.0:
-                    margin = min(margin, largest[pair_element[p]])
-            margin_out[t, k] = margin
+        margins(
+            parent, path_m, top, pair_ptr, pair_element, below, total, head, room, g, w, limit, largest, whole,
+            margin_out[t],
+        )  # fmt: skip
 
 
 @kernel(
