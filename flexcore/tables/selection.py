@@ -54,4 +54,34 @@ SELECTION: tuple[TableSpec, ...] = (
             Column("parent", "key", "element above; itself, or one not listed, at a root"),
         ),
     ),
+    TableSpec(
+        "book_orders",
+        "one order of the continuous book for one quarter-hour",
+        (
+            Column("order_id", "key", "key of the order", unique=True),
+            Column("kind", "int8", "0 offer, 1 request, 2 paired request", lo=0, hi=2),
+            Column("element", "key", "where the offer acts, or at and below which the request wants it"),
+            _DIRECTION,
+            _STEP,
+            Column("quantity_w", "int64", "power", "W", lo=1, hi=_W),
+            Column(
+                "price_ueur_per_mwh",
+                "int64",
+                "what the operator pays: least for an offer, most for a request; of a paired request most for the spread",
+                "micro-EUR/MWh",
+                lo=-_PRICE,
+                hi=_PRICE,
+            ),
+            Column(
+                "arrived_at", "int64", "time of arrival in any unit; equal ones by row", required=False, default=0
+            ),
+            Column("expires_at", "int64", "first time at which it is over", required=False, default=2**62),
+            Column("cancelled_at", "int64", "time of its cancellation", required=False, default=2**62),
+            Column(
+                "completion", "int8", "0 the rest stays, 1 fill and kill, 2 fill or kill", required=False, default=0,
+                lo=0, hi=2,
+            ),
+            Column("minimum_w", "int64", "smallest total to be traded, if any", "W", required=False, default=0, lo=0),
+        ),
+    ),
 )
