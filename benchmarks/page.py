@@ -17,6 +17,10 @@ TITLES = {
         " their own order. dp: largest gap of a flow to flexcore's, in parts of the largest flow.",
     ),
     "capability": ("Capability", "A whole radial city, all perimeters jointly, both directions in one call."),
+    "continuous_book": (
+        "Continuous book",
+        "Whole public call, checks and sorting included: 60 % offers and 40 % requests, limits at every fifth element.",
+    ),
     "growth": ("Growth", "Slope of log time over log node-steps; with `out=`."),
     "memory": ("Memory", "Peak of one call with fresh outputs, inputs included."),
     "accuracy": (

@@ -33,6 +33,7 @@ _EXPORTS: dict[str, str] = {
     "split_perimeters": "flexcore.grid.perimeters",
     "Register": "flexcore.register.register",
     "clear": "flexcore.market.clearing",
+    "continuous_book": "flexcore.market.continuous_book",
     "baseline": "flexcore.metering.baseline",
     "settle": "flexcore.settlement.remuneration",
     "run_day": "flexcore.study.day",

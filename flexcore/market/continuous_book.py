@@ -1,8 +1,6 @@
 """Continuous trading with grid room: price-time priority, and no trade that a row of the grid does not allow."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -11,118 +9,26 @@ import numpy.typing as npt
 from flexcore.arrays import as_float
 from flexcore.chunks import run_chunks
 from flexcore.errors import Findings, GridError, OfferError, UnknownIdError
+from flexcore.market.book_result import COMPLETIONS, KINDS, STATES, BookResult
 from flexcore.market.clearing import _elements
 from flexcore.market.local_clearing import GridLike, RowsLike
 from flexcore.market.merit_order import as_time
 from flexcore.market.tree_clearing import Tree
 from flexcore.tables import check
 from flexcore.tables.check import Columns
-from flexcore.units import DOWN, UP, amount_ueur, kw_to_w_down, to_eur
+from flexcore.units import DOWN, UP, amount_ueur, kw_to_w_down
+
+__all__ = ["COMPLETIONS", "KINDS", "STATES", "BookResult", "continuous_book"]
 
 I8A = npt.NDArray[np.int64]
 F8A = npt.NDArray[np.float64]
 
-#: Kinds of orders, ways of completion, and what became of an order, by code.
-KINDS = ("offer", "request", "paired_request")
-COMPLETIONS = ("normal", "fill_and_kill", "fill_or_kill")
-STATES = ("resting", "part", "filled", "killed", "expired", "cancelled")
-OFFER, REQUEST, PAIRED_REQUEST = 0, 1, 2
+OFFER, PAIRED_REQUEST = 0, 2
 
 _NO_BOUND = 2**60  # sums of all quantities stay below it
 _UNBOUNDED_KW = 1e9
 _WORDS = {"kind": KINDS, "direction": ("up", "down"), "completion": COMPLETIONS}
 _TIMES = ("arrived_at", "expires_at", "cancelled_at")
-
-
-@dataclass(frozen=True, slots=True)
-class BookResult:
-    """Outcome of `continuous_book`.
-
-    Attributes
-    ----------
-    order_id, step : ndarray, shape (n_orders,)
-        As in the table of orders, in its order.
-    state : ndarray of uint8, shape (n_orders,)
-        Index into `STATES` at the end of trading.
-    traded_w, left_w : ndarray of int64, shape (n_orders,)
-        What the order has traded, and what it still asks for or, once it is over, was left without. [W]
-    buyer, seller, partner : ndarray of int64, shape (n_trades,)
-        Rows of the table of orders, by step and then in the order of trading. The buyer is a request, or the down offer
-        of a trade between peers. The seller is an offer. The partner is the offer outside the element that a paired
-        request takes too, -1 in all other trades.
-    trade_step, trade_w, trade_time : ndarray of int64, shape (n_trades,)
-        Quarter-hour; power [W]; arrival of the order that set the trade off.
-    price_ueur_per_mwh, partner_price_ueur_per_mwh : ndarray of int64, shape (n_trades,)
-        What the buyer pays to the seller and, the buyer being a paired request, to the partner. [micro-EUR/MWh]
-    elements : ndarray, shape (n_elements,)
-    steps : ndarray of int64, shape (n_steps,)
-        Steps with an order, ascending.
-    y_w : ndarray of int64, shape (n_elements, n_steps)
-        Net activation, up minus down, at and below each element after the last trade. [W]
-    total_cost_ueur, welfare_ueur : int
-        What operators pay, and the sum of what all orders gain against their limits; steps are quarter-hours, each
-        trade is rounded half to even. [micro-EUR]
-    """
-
-    order_id: npt.NDArray[Any]
-    step: I8A
-    state: npt.NDArray[np.uint8]
-    traded_w: I8A
-    left_w: I8A
-    buyer: I8A
-    seller: I8A
-    partner: I8A
-    trade_step: I8A
-    trade_w: I8A
-    trade_time: I8A
-    price_ueur_per_mwh: I8A
-    partner_price_ueur_per_mwh: I8A
-    elements: npt.NDArray[Any]
-    steps: I8A
-    y_w: I8A
-    total_cost_ueur: int
-    welfare_ueur: int
-
-    @property
-    def total_cost(self) -> Decimal:
-        """Total cost in EUR."""
-        return to_eur(self.total_cost_ueur)
-
-    @property
-    def welfare(self) -> Decimal:
-        """Welfare in EUR."""
-        return to_eur(self.welfare_ueur)
-
-    def to_arrow(self) -> Any:
-        """Return one row per trade as a pyarrow Table."""
-        import pyarrow as pa
-
-        return pa.table(
-            {
-                "buy_order": self.order_id[self.buyer],
-                "sell_order": self.order_id[self.seller],
-                "partner_order": pa.array(self.order_id[np.maximum(self.partner, 0)], mask=self.partner < 0),
-                "step": self.trade_step,
-                "w": self.trade_w,
-                "price_ueur_per_mwh": self.price_ueur_per_mwh,
-                "partner_price_ueur_per_mwh": self.partner_price_ueur_per_mwh,
-                "time": self.trade_time,
-            }
-        )
-
-    def orders_to_arrow(self) -> Any:
-        """Return one row per order as a pyarrow Table."""
-        import pyarrow as pa
-
-        return pa.table(
-            {
-                "order_id": self.order_id,
-                "step": self.step,
-                "state": np.array(STATES)[self.state],
-                "traded_w": self.traded_w,
-                "left_w": self.left_w,
-            }
-        )
 
 
 def continuous_book(
@@ -155,8 +61,8 @@ def continuous_book(
     parent : table, optional
         element, parent: another tree. Without `grid` and `parent` every element stands alone.
     rows : ActivationRows, optional
-        Bounds per node and step, thermal and voltage, in the grid's node order; needs `grid`. Thermal bounds are rounded
-        to the safe side in whole W; a row that is broken at the start is not made worse.
+        Bounds per node and step, thermal and voltage, in the grid's node order; needs `grid`. Thermal bounds are
+        rounded to the safe side in whole W; a row that is broken at the start is not made worse.
     peer_trades : bool
         Up and down offers whose prices cross trade with one another; only the path between them is loaded.
     rescan : bool
@@ -298,9 +204,7 @@ def _positions(keys: list[Any], at_preorder: I8A, table: Columns, name: str) -> 
     return np.asarray(at_preorder, np.int32)[place]
 
 
-def _take_rows(
-    rows: RowsLike, grid: GridLike, tree: Tree, steps: I8A, lower: I8A, upper: I8A
-) -> tuple[F8A, F8A, F8A]:
+def _take_rows(rows: RowsLike, grid: GridLike, tree: Tree, steps: I8A, lower: I8A, upper: I8A) -> tuple[F8A, F8A, F8A]:
     """Write the thermal bounds, and return the voltage rows as effects per W at each preorder position."""
     n = len(grid.node_ids)
     names = ("lower_kw", "upper_kw", "w_lower", "w_upper")
@@ -333,8 +237,8 @@ def _take_rows(
         while tree.parent[i] > 0:
             effect[row, i : tree.last[i]] += m[i] / 1000.0
             i = int(tree.parent[i])
-    bounds = (np.ascontiguousarray(taken[name][:, watched]) for name in ("w_lower", "w_upper"))
-    return effect, *bounds
+    w_lower, w_upper = (np.ascontiguousarray(taken[name][:, watched]) for name in ("w_lower", "w_upper"))
+    return effect, w_lower, w_upper
 
 
 def _ask(book: Columns) -> I8A:

@@ -67,19 +67,22 @@ SELECTION: tuple[TableSpec, ...] = (
             Column(
                 "price_ueur_per_mwh",
                 "int64",
-                "what the operator pays: least for an offer, most for a request; of a paired request most for the spread",
+                "what the operator pays: least for an offer, most for a request (a paired one: for the spread)",
                 "micro-EUR/MWh",
                 lo=-_PRICE,
                 hi=_PRICE,
             ),
-            Column(
-                "arrived_at", "int64", "time of arrival in any unit; equal ones by row", required=False, default=0
-            ),
+            Column("arrived_at", "int64", "time of arrival in any unit; equal ones by row", required=False, default=0),
             Column("expires_at", "int64", "first time at which it is over", required=False, default=2**62),
             Column("cancelled_at", "int64", "time of its cancellation", required=False, default=2**62),
             Column(
-                "completion", "int8", "0 the rest stays, 1 fill and kill, 2 fill or kill", required=False, default=0,
-                lo=0, hi=2,
+                "completion",
+                "int8",
+                "0 the rest stays, 1 fill and kill, 2 fill or kill",
+                required=False,
+                default=0,
+                lo=0,
+                hi=2,
             ),
             Column("minimum_w", "int64", "smallest total to be traded, if any", "W", required=False, default=0, lo=0),
         ),

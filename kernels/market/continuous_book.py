@@ -1,10 +1,5 @@
 """Continuous book with grid room: orders in order of arrival, best price first, then earliest, within every row.
 
-All orders of a step are known when it starts, so each gets a fixed *place* (by class, node and rank) and a fixed *rank*
-(by class, ask and arrival). A segment tree over places holds the least rank of what rests: the best order at and below an
-element is one range query, and what is skipped only splits the range. Heaps per element would need as many queries as
-there are elements below, and could not leave out a full subtree at once.
-
 Classes: 0 and 1 offers up and down, 2 and 3 requests up and down; paired requests (4) never rest. An *ask* is the price
 of an offer or the negative price of a request, so that orders suit each other where their asks do not exceed 0 in sum.
 A trade moves 1 W more at a node `up` and 1 W less at a node `down`; -1 stands for outside all trees.
@@ -13,194 +8,11 @@ A trade moves 1 W more at a node `up` and 1 W less at a node `down`; -1 stands f
 import numpy as np
 
 from flexcore.kernels._jit import F64_2D, I32, I64, I64_2D, I64_2D_OUT, I64_OUT, U8, i64, inner, kernel, u8
+from flexcore.kernels.market.grid_room import NO_BOUND, move, move_rows, room_between
+from flexcore.kernels.market.resting_orders import NONE, REQUEST, enter, pop, push, remove
 
-NONE = np.int32(2**31 - 1)
-NO_BOUND = np.int64(2**60)
-OFFER, REQUEST, PAIR = np.uint8(0), np.uint8(1), np.uint8(2)
+OFFER, PAIR = np.uint8(0), np.uint8(2)
 NORMAL, FILL_OR_KILL = np.uint8(0), np.uint8(2)
-
-
-@inner
-def _put(tree, place, rank):
-    """Write a leaf of the segment tree, NONE: nothing rests there; stops where nothing changes above."""
-    i = tree.shape[0] // 2 + place
-    tree[i] = rank
-    i >>= 1
-    while i >= 1:
-        least = min(tree[2 * i], tree[2 * i + 1])
-        if tree[i] == least:
-            break
-        tree[i] = least
-        i >>= 1
-
-
-@inner
-def _least(tree, lo, hi):
-    """Return the least rank at places lo..hi."""
-    n = tree.shape[0] // 2
-    least = NONE
-    a = np.int64(lo) + n
-    b = np.int64(hi) + n
-    while a < b:
-        if a & 1:
-            least = min(least, tree[a])
-            a += 1
-        if b & 1:
-            b -= 1
-            least = min(least, tree[b])
-        a >>= 1
-        b >>= 1
-    return least
-
-
-@inner
-def _enter(k, rank, place, kind, down, node, tree, best):
-    """Let an order rest."""
-    _put(tree, place[k], rank[k])
-    if kind[k] == REQUEST:
-        best[down[k], node[k]] = min(best[down[k], node[k]], rank[k])
-
-
-@inner
-def _remove(k, rank, place, kind, down, node, first, tree, best):
-    """Take an order out."""
-    _put(tree, place[k], NONE)
-    if kind[k] == REQUEST and best[down[k], node[k]] == rank[k]:
-        group = 2 + down[k]
-        best[down[k], node[k]] = _least(tree, first[group, node[k]], first[group, node[k] + 1])
-
-
-@inner
-def _push(heap, n_heap, lo, hi, limit, now, by_rank, rank, place, kind, down, node, ask, leaves, first, tree, best):
-    """Put a range of places on the heap under its best order, unless none asks at most `limit`; returns the size.
-
-    Orders whose time is over are taken out here, when they are met.
-    """
-    if lo >= hi:
-        return n_heap
-    while True:
-        least = _least(tree, lo, hi)
-        if least == NONE:
-            return n_heap
-        k = by_rank[least]
-        if leaves[k] > now:
-            break
-        _remove(k, rank, place, kind, down, node, first, tree, best)
-    if ask[k] > limit:
-        return n_heap
-    i = n_heap
-    while i > 0:
-        above = (i - 1) >> 1
-        other = heap[above, 0]
-        if ask[other] < ask[k] or (ask[other] == ask[k] and other < k):
-            break
-        heap[i] = heap[above]
-        i = above
-    heap[i, 0] = k
-    heap[i, 1] = lo
-    heap[i, 2] = hi
-    return n_heap + 1
-
-
-@inner
-def _pop(heap, n_heap, ask):
-    """Close the gap that taking the top leaves; returns the size."""
-    n_heap -= 1
-    last_k = heap[n_heap, 0]
-    last_lo = heap[n_heap, 1]
-    last_hi = heap[n_heap, 2]
-    i = np.int64(0)
-    while True:
-        child = 2 * i + 1
-        if child >= n_heap:
-            break
-        k = heap[child, 0]
-        if child + 1 < n_heap:
-            other = heap[child + 1, 0]
-            if ask[other] < ask[k] or (ask[other] == ask[k] and other < k):
-                child += 1
-                k = other
-        if ask[last_k] < ask[k] or (ask[last_k] == ask[k] and last_k < k):
-            break
-        heap[i] = heap[child]
-        i = child
-    heap[i, 0] = last_k
-    heap[i, 1] = last_lo
-    heap[i, 2] = last_hi
-    return n_heap
-
-
-@inner
-def _room(parent, lower, upper, y, effect, row_lower, row_upper, z, up, down):
-    """Return the watts that fit, and the lowest and highest full element on the path of `up`, then of `down`; -1: none.
-
-    Only elements between the two nodes are loaded: below the node where their paths meet.
-    """
-    room = NO_BOUND
-    low_up = high_up = low_down = high_down = np.int64(-1)
-    a = np.int64(up)
-    b = np.int64(down)
-    while a != b:
-        if a > b:  # preorder: the later one is not above the other
-            free = upper[a] - y[a]
-            if free <= 0:
-                if low_up < 0:
-                    low_up = a
-                high_up = a
-            room = min(room, free)
-            a = np.int64(parent[a])
-        else:
-            free = y[b] - lower[b]
-            if free <= 0:
-                if low_down < 0:
-                    low_down = b
-                high_down = b
-            room = min(room, free)
-            b = np.int64(parent[b])
-    room = max(room, np.int64(0))
-    for r in range(effect.shape[0]):
-        more = effect[r, up] if up >= 0 else 0.0
-        less = effect[r, down] if down >= 0 else 0.0
-        per_w = more - less
-        if per_w == 0.0:
-            continue
-        bound = row_upper[r] if per_w > 0.0 else row_lower[r]
-        ratio = (bound - z[r]) / per_w
-        if ratio < room:
-            w = np.int64(max(ratio, 0.0))
-            # the division rounds; the sum that is kept afterwards is what must not pass the bound
-            if per_w > 0.0:
-                while w > 0 and z[r] + w * per_w > bound:
-                    w -= 1
-            else:
-                while w > 0 and z[r] + w * per_w < bound:
-                    w -= 1
-            room = w
-    return room, low_up, high_up, low_down, high_down
-
-
-@inner
-def _move(parent, y, up, down, w):
-    """Add w along the path of `up` and take it off along that of `down`."""
-    a = np.int64(up)
-    b = np.int64(down)
-    while a != b:
-        if a > b:
-            y[a] += w
-            a = np.int64(parent[a])
-        else:
-            y[b] -= w
-            b = np.int64(parent[b])
-
-
-@inner
-def _move_rows(effect, z, up, down, w):
-    for r in range(effect.shape[0]):
-        more = effect[r, up] if up >= 0 else 0.0
-        less = effect[r, down] if down >= 0 else 0.0
-        per_w = more - less
-        if per_w != 0.0:
-            z[r] += w * per_w
 
 
 @inner
@@ -244,14 +56,14 @@ def _undo(log, n_log, start, parent, y, left, rank, place, kind, down, node, tre
     for i in range(n_log - 1, start - 1, -1):
         a, b, c, w = log[i, 0], log[i, 1], log[i, 2], log[i, 3]
         up, lower = _legs(b, c if c >= 0 else a, kind, down, node)
-        _move(parent, y, up, lower, -w)
+        move(parent, y, up, lower, -w)
         left[a] += w
         if left[b] == 0:
-            _enter(b, rank, place, kind, down, node, tree, best)
+            enter(b, rank, place, kind, down, node, tree, best)
         left[b] += w
         if c >= 0:
             if left[c] == 0:
-                _enter(c, rank, place, kind, down, node, tree, best)
+                enter(c, rank, place, kind, down, node, tree, best)
             left[c] += w
 
 
@@ -267,7 +79,7 @@ def _scan(a, now, event, peers, log, n_log, heap, z_before, grid, orders, state)
     n_heap = np.int64(0)
     other = np.int64(1 - down[a])
     if kind[a] == REQUEST:
-        n_heap = _push(
+        n_heap = push(
             heap, n_heap, first[down[a], here], first[down[a], last[here]], limit, now, by_rank, rank, place, kind,
             down, node, ask, leaves, first, tree, best,
         )  # fmt: skip
@@ -277,13 +89,13 @@ def _scan(a, now, event, peers, log, n_log, heap, z_before, grid, orders, state)
         while i >= 0:
             top = best[down[a], i]
             if top != NONE and ask[by_rank[top]] <= limit:
-                n_heap = _push(
+                n_heap = push(
                     heap, n_heap, first[group, i], first[group, i + 1], limit, now, by_rank, rank, place, kind, down,
                     node, ask, leaves, first, tree, best,
                 )  # fmt: skip
             i = np.int64(parent[i])
         if peers:
-            n_heap = _push(
+            n_heap = push(
                 heap, n_heap, first[other, 0], first[other, n], limit, now, by_rank, rank, place, kind, down, node,
                 ask, leaves, first, tree, best,
             )  # fmt: skip
@@ -302,7 +114,7 @@ def _scan(a, now, event, peers, log, n_log, heap, z_before, grid, orders, state)
         c = np.int64(heap[0, 0])
         lo = np.int64(heap[0, 1])
         hi = np.int64(heap[0, 2])
-        n_heap = _pop(heap, n_heap, ask)
+        n_heap = pop(heap, n_heap, ask)
         peer = kind[a] == OFFER and kind[c] == OFFER
         at = np.int64(place[c])
         cut_lo = at  # what is left out of lo..hi: this order alone, unless a whole subtree is full
@@ -318,20 +130,20 @@ def _scan(a, now, event, peers, log, n_log, heap, z_before, grid, orders, state)
             cut_lo = cut_hi = lo
         else:
             up, lower_end = _legs(a, c, kind, down, node)
-            room, low_up, high_up, low_down, high_down = _room(
+            room, low_up, high_up, low_down, high_down = room_between(
                 parent, lower, upper, y, effect, row_lower, row_upper, z, up, lower_end
             )
             w = min(left[a], left[c], room)
             if w > 0 and w >= _smallest(c, left, quantity, minimum, completion):
-                _move(parent, y, up, lower_end, w)
-                _move_rows(effect, z, up, lower_end, w)
+                move(parent, y, up, lower_end, w)
+                move_rows(effect, z, up, lower_end, w)
                 left[a] -= w
                 left[c] -= w
                 log = _record(log, n_log, a, c, -1, w, event)
                 n_log += 1
                 traded = left[c] == 0
                 if traded:
-                    _remove(c, rank, place, kind, down, node, first, tree, best)
+                    remove(c, rank, place, kind, down, node, first, tree, best)
             if not traded and left[a] > 0:
                 passed = True
                 mine = low_up if down[a] == 0 else low_down
@@ -357,11 +169,11 @@ def _scan(a, now, event, peers, log, n_log, heap, z_before, grid, orders, state)
             break
         if traded:
             cut_lo = cut_hi = lo
-        n_heap = _push(
+        n_heap = push(
             heap, n_heap, lo, cut_lo, limit, now, by_rank, rank, place, kind, down, node, ask, leaves, first, tree,
             best,
         )  # fmt: skip
-        n_heap = _push(
+        n_heap = push(
             heap, n_heap, cut_hi, hi, limit, now, by_rank, rank, place, kind, down, node, ask, leaves, first, tree,
             best,
         )  # fmt: skip
@@ -390,7 +202,7 @@ def _scan_pairs(a, now, event, log, n_log, heap, heap_out, z_before, grid, order
     z_before[:] = z
     clip_lo = np.int64(first[other, 0])
     clip_hi = np.int64(first[other, n])
-    n_heap = _push(
+    n_heap = push(
         heap, np.int64(0), first[same, here], first[same, end], NO_BOUND, now, by_rank, rank, place, kind, down, node,
         ask, leaves, first, tree, best,
     )  # fmt: skip
@@ -398,7 +210,7 @@ def _scan_pairs(a, now, event, log, n_log, heap, heap_out, z_before, grid, order
         b = np.int64(heap[0, 0])
         lo = np.int64(heap[0, 1])
         hi = np.int64(heap[0, 2])
-        n_heap = _pop(heap, n_heap, ask)
+        n_heap = pop(heap, n_heap, ask)
         cut_lo = np.int64(place[b])
         cut_hi = cut_lo + 1
         limit = -ask[a] - ask[b]
@@ -406,7 +218,7 @@ def _scan_pairs(a, now, event, log, n_log, heap, heap_out, z_before, grid, order
         for side in range(2):
             from_place = np.int64(first[other, 0]) if side == 0 else np.int64(first[other, end])
             to_place = np.int64(first[other, here]) if side == 0 else np.int64(first[other, n])
-            n_out = _push(
+            n_out = push(
                 heap_out, n_out, max(from_place, clip_lo), min(to_place, clip_hi), limit, now, by_rank, rank, place,
                 kind, down, node, ask, leaves, first, tree, best,
             )  # fmt: skip
@@ -416,11 +228,11 @@ def _scan_pairs(a, now, event, log, n_log, heap, heap_out, z_before, grid, order
             c = np.int64(heap_out[0, 0])
             out_lo = np.int64(heap_out[0, 1])
             out_hi = np.int64(heap_out[0, 2])
-            n_out = _pop(heap_out, n_out, ask)
+            n_out = pop(heap_out, n_out, ask)
             skip_lo = np.int64(place[c])
             skip_hi = skip_lo + 1
             up, lower_end = _legs(b, c, kind, down, node)
-            room, low_up, high_up, low_down, high_down = _room(
+            room, low_up, high_up, low_down, high_down = room_between(
                 parent, lower, upper, y, effect, row_lower, row_upper, z, up, lower_end
             )
             w = min(left[a], left[b], left[c], room)
@@ -446,31 +258,31 @@ def _scan_pairs(a, now, event, log, n_log, heap, heap_out, z_before, grid, order
                 and w >= _smallest(b, left, quantity, minimum, completion)
                 and w >= _smallest(c, left, quantity, minimum, completion)
             ):
-                _move(parent, y, up, lower_end, w)
-                _move_rows(effect, z, up, lower_end, w)
+                move(parent, y, up, lower_end, w)
+                move_rows(effect, z, up, lower_end, w)
                 left[a] -= w
                 left[b] -= w
                 left[c] -= w
                 log = _record(log, n_log, a, b, c, w, event)
                 n_log += 1
                 if left[c] == 0:
-                    _remove(c, rank, place, kind, down, node, first, tree, best)
+                    remove(c, rank, place, kind, down, node, first, tree, best)
                     skip_lo = skip_hi = out_lo
             for side in range(2):
                 from_place = out_lo if side == 0 else skip_hi
                 to_place = skip_lo if side == 0 else out_hi
                 # a range may hold partners that an earlier pass clipped away
-                n_out = _push(
+                n_out = push(
                     heap_out, n_out, max(from_place, clip_lo), min(to_place, clip_hi), limit, now, by_rank, rank,
                     place, kind, down, node, ask, leaves, first, tree, best,
                 )  # fmt: skip
         if left[b] == 0:
-            _remove(b, rank, place, kind, down, node, first, tree, best)
+            remove(b, rank, place, kind, down, node, first, tree, best)
             cut_lo = cut_hi = lo
         for side in range(2):
             from_place = lo if side == 0 else cut_hi
             to_place = cut_lo if side == 0 else hi
-            n_heap = _push(
+            n_heap = push(
                 heap, n_heap, from_place, to_place, NO_BOUND, now, by_rank, rank, place, kind, down, node, ask,
                 leaves, first, tree, best,
             )  # fmt: skip
@@ -577,7 +389,7 @@ def continuous_book(
             else:
                 waits, n_log, log = _scan(k, now, k, peers, log, n_log, heap, z_before, grid, orders, state)
                 if completion[s0 + k] == NORMAL and left[k] > 0:
-                    _enter(k, rank, place, kinds, downs, nodes, tree, best)
+                    enter(k, rank, place, kinds, downs, nodes, tree, best)
                     if waits:
                         waiting[n_waiting] = k
                         n_waiting += 1
@@ -590,7 +402,7 @@ def continuous_book(
                         continue
                     waits, n_log, log = _scan(other, now, k, peers, log, n_log, heap, z_before, grid, orders, state)
                     if left[other] == 0:
-                        _remove(other, rank, place, kinds, downs, nodes, first, tree, best)
+                        remove(other, rank, place, kinds, downs, nodes, first, tree, best)
                     elif waits:
                         waiting[kept] = other
                         kept += 1
