@@ -69,7 +69,8 @@ def continuous_book(
         True: after each arrival that has traded, orders that wait for room scan the book again, in order of arrival,
         until none of them trades. False: only arrivals trade.
     closes_at : int, optional
-        End of trading, which decides what has expired; the last arrival by default.
+        End of trading, which decides what has expired, in the unit of arrived_at (microseconds since 1970 where that is
+        a datetime); the last arrival by default.
     n_threads : int
         Never changes the result.
 
@@ -114,7 +115,7 @@ def continuous_book(
     step_start = np.append(starts, step.size).astype(np.int64)
     n = tree.parent.size
     lower, upper = np.full((steps.size, n), -_NO_BOUND, np.int64), np.full((steps.size, n), _NO_BOUND, np.int64)
-    effect, row_lower, row_upper = np.zeros((0, n)), np.zeros((steps.size, 0)), np.zeros((steps.size, 0))
+    effect, row_lower, row_upper = np.zeros((n, 0)), np.zeros((steps.size, 0)), np.zeros((steps.size, 0))
     if rows is not None and grid is not None:
         effect, row_lower, row_upper = _take_rows(rows, grid, tree, steps, lower, upper)
     kept = np.isin(caps["step"], steps)
@@ -231,11 +232,11 @@ def _take_rows(rows: RowsLike, grid: GridLike, tree: Tree, steps: I8A, lower: I8
         out[:, 1:] = np.where(bounded, sign * w, out[:, 1:])
     m = np.append(0.0, as_float(rows.m, "rows.m", shape=(n,))[user])
     watched = np.flatnonzero((np.isfinite(taken["w_lower"]) | np.isfinite(taken["w_upper"])).any(axis=0) & has_row)
-    effect = np.zeros((watched.size, n + 1))
+    effect = np.zeros((n + 1, watched.size))
     for row, node in enumerate(watched + 1):
         i = int(node)
         while tree.parent[i] > 0:
-            effect[row, i : tree.last[i]] += m[i] / 1000.0
+            effect[i : tree.last[i], row] += m[i] / 1000.0
             i = int(tree.parent[i])
     w_lower, w_upper = (np.ascontiguousarray(taken[name][:, watched]) for name in ("w_lower", "w_upper"))
     return effect, w_lower, w_upper

@@ -310,7 +310,7 @@ def continuous_book(
         Preorder, -1 at a root; end of each subtree.
     lower_w, upper_w : int64 (n_steps, n_nodes)
         Not above and not below 0 need not hold: a row that is broken at the start is not made worse.
-    effect : float64 (n_rows, n_nodes)
+    effect : float64 (n_nodes, n_rows)
         Effect of 1 W more at a node on each further row; `row_lower`, `row_upper` (n_steps, n_rows) bound its sum.
     step_start : int64 (n_steps + 1,)
         The orders of step t are step_start[t]..step_start[t + 1], in order of arrival.
@@ -322,7 +322,7 @@ def continuous_book(
         Scanning order, other order, third order or -1, W, order that set it off; counted from the step's first.
     """
     n = parent.shape[0]
-    n_rows = effect.shape[0]
+    n_rows = effect.shape[1]
     z = np.zeros(n_rows)
     z_before = np.zeros(n_rows)
     best = np.empty((2, n), np.int32)

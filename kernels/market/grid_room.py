@@ -35,9 +35,9 @@ def room_between(parent, lower, upper, y, effect, row_lower, row_upper, z, up, d
             room = min(room, free)
             b = np.int64(parent[b])
     room = max(room, np.int64(0))
-    for r in range(effect.shape[0]):
-        more = effect[r, up] if up >= 0 else 0.0
-        less = effect[r, down] if down >= 0 else 0.0
+    for r in range(effect.shape[1]):
+        more = effect[up, r] if up >= 0 else 0.0
+        less = effect[down, r] if down >= 0 else 0.0
         per_w = more - less
         if per_w == 0.0:
             continue
@@ -73,9 +73,9 @@ def move(parent, y, up, down, w):
 @inner
 def move_rows(effect, z, up, down, w):
     """Add the effect of the same move to each further row."""
-    for r in range(effect.shape[0]):
-        more = effect[r, up] if up >= 0 else 0.0
-        less = effect[r, down] if down >= 0 else 0.0
+    for r in range(effect.shape[1]):
+        more = effect[up, r] if up >= 0 else 0.0
+        less = effect[down, r] if down >= 0 else 0.0
         per_w = more - less
         if per_w != 0.0:
             z[r] += w * per_w

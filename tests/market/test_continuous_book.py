@@ -1,5 +1,7 @@
 """The continuous book: its rules by hand, equal to the reference, within the grid, never better than the auction."""
 
+import datetime as dt
+
 import numpy as np
 import pytest
 
@@ -384,6 +386,16 @@ def test_read_only_and_foreign_columns_and_words():
     assert same(result, continuous_book(pa.table(words), limits, parent=parent))
     assert result.to_arrow().column_names[:3] == ["buy_order", "sell_order", "partner_order"]
     assert result.orders_to_arrow().num_rows == orders["kind"].size
+
+
+def test_times_with_a_zone_order_arrivals():
+    start = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    orders = {
+        "order_id": [1, 2, 3], "kind": ["request", "offer", "offer"], "element": ["a", "b", "b"], "direction": ["up"] * 3,
+        "step": [0] * 3, "quantity_w": [5, 5, 5], "price_ueur_per_mwh": [9, 1, 1],
+        "arrived_at": [start + dt.timedelta(seconds=s) for s in (9, 5, 2)],
+    }  # fmt: skip
+    assert traded(continuous_book(orders, parent=TREE)) == [(0, 2, 5, 1)]
 
 
 def test_an_empty_book():
