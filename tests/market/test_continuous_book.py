@@ -391,8 +391,8 @@ def test_read_only_and_foreign_columns_and_words():
 def test_times_with_a_zone_order_arrivals():
     start = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
     orders = {
-        "order_id": [1, 2, 3], "kind": ["request", "offer", "offer"], "element": ["a", "b", "b"], "direction": ["up"] * 3,
-        "step": [0] * 3, "quantity_w": [5, 5, 5], "price_ueur_per_mwh": [9, 1, 1],
+        "order_id": [1, 2, 3], "kind": ["request", "offer", "offer"], "element": ["a", "b", "b"],
+        "direction": ["up"] * 3, "step": [0] * 3, "quantity_w": [5, 5, 5], "price_ueur_per_mwh": [9, 1, 1],
         "arrived_at": [start + dt.timedelta(seconds=s) for s in (9, 5, 2)],
     }  # fmt: skip
     assert traded(continuous_book(orders, parent=TREE)) == [(0, 2, 5, 1)]
