@@ -37,6 +37,7 @@ _EXPORTS: dict[str, str] = {
     "baseline": "flexcore.metering.baseline",
     "settle": "flexcore.settlement.remuneration",
     "run_day": "flexcore.study.day",
+    "compare_schemes": "flexcore.study.compare",
     "FlexcoreError": "flexcore.errors",
     "ValidationError": "flexcore.errors",
 }

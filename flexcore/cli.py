@@ -1,4 +1,4 @@
-"""The command line: run one day, warm the kernel cache, check the machine."""
+"""The command line: run one day, compare schemes, warm the kernel cache, check the machine."""
 
 import importlib.util
 import json
@@ -75,6 +75,61 @@ def run(
     print_summary(result, Console())
     seconds = time.perf_counter() - start
     shown = escape(str(out / "report.html" if report else out))
+    Console().print(f"\n{len(files)} files in {escape(str(out))} after {seconds:.1f} s; look at [bold]{shown}[/bold]")
+
+
+@app.command()
+def compare(
+    code: Annotated[str, typer.Option(help="SimBench grid code.")] = "1-MVLV-urban-all-0-sw",
+    day: Day = None,
+    seed: Seed = 0,
+    scheme: Annotated[list[str] | None, typer.Option(help="Scheme to run; again for more. All by default.")] = None,
+    schemes: Annotated[Path | None, typer.Option(help="TOML file with schemes of your own, run as well.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the table and the report.")] = Path("runs/compare"),
+    n_threads: Threads = 2,
+    report: Annotated[bool, typer.Option(help="Write compare.html.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Run coordination schemes on one delivery day and put cost, safety, service and information side by side."""
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from flexcore.market.schemes import read_schemes
+    from flexcore.market.schemes import scheme as find_scheme
+    from flexcore.market.schemes.compare import default_schemes
+    from flexcore.study import cities
+    from flexcore.study.compare import compare_schemes
+    from flexcore.study.compare_summary import print_comparison
+
+    start = time.perf_counter()
+    delivery = None if day is None else flexcore.MarketDay(day)
+    own = () if schemes is None else tuple(read_schemes(schemes).values())
+    named = tuple(find_scheme(name) for name in scheme or ())
+    asked = (*named, *own) if named or own else default_schemes()
+    if report and importlib.util.find_spec("plotly") is None:
+        raise MissingExtraError("plotly", "report")
+    columns = (SpinnerColumn(), TextColumn("{task.description:<60}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=_screen, transient=True) as bar:
+        task = bar.add_task("city", total=len(asked) + 4)
+
+        def progress(what: str) -> None:
+            bar.update(task, description=what, advance=1)
+
+        progress("loading the city")
+        city = cities.simbench(code, seed=seed, n_threads=n_threads)
+        _make_folder(out)
+        found = compare_schemes(city, delivery, asked, n_threads=n_threads, progress=progress)
+        progress("writing table and report")
+        files = found.write(out)
+        if report:
+            from flexcore.study.report.schemes import write_comparison
+
+            files.append(write_comparison(found, out / "compare.html"))
+    if as_json:
+        print(json.dumps({**json.loads(files[1].read_text(encoding="utf-8")), "files": [str(path) for path in files]}))
+        return
+    print_comparison(found, Console())
+    seconds = time.perf_counter() - start
+    shown = escape(str(out / "compare.html" if report else out))
     Console().print(f"\n{len(files)} files in {escape(str(out))} after {seconds:.1f} s; look at [bold]{shown}[/bold]")
 
 

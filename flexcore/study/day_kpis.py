@@ -164,7 +164,8 @@ def _common_cost(city: City, plan: Plan, cap: int, n_threads: int) -> int:
     day = plan.day
     forecast = firm_forecast(city, day)
     margins = [
-        forecast_margin_kw(plan, city.forecast(day, session), day.firm(session)) for session in range(1, N_SESSIONS + 1)
+        forecast_margin_kw(city, city.forecast(day, session), day.firm(session), n_threads)
+        for session in range(1, N_SESSIONS + 1)
     ]
     rows = activation_rows(
         city.grid, forecast.p_kw, forecast.q_kvar, margin_kw=np.concatenate(margins, axis=1), n_threads=n_threads

@@ -205,14 +205,14 @@ def plan_day(
     return plan
 
 
-def forecast_margin_kw(plan: Plan, forecast: Forecast, steps: slice) -> Floats:
+def forecast_margin_kw(city: City, forecast: Forecast, steps: slice, n_threads: int) -> Floats:
     """Return the 95 % band of the forecast flow in each node's branch, shape (n_nodes, steps of the plan), in kW.
 
     Own errors of the nodes below are independent, so their variances add up; what a feeder shares grows with its flow.
     """
-    grid, threads = plan.city.grid, plan.n_threads
-    own = carried_by_branches(grid, forecast.node_sigma_kw[:, steps] ** 2, threads)
-    shared = forecast.area_sigma * carried_by_branches(grid, forecast.p_kw[:, steps], threads)
+    grid = city.grid
+    own = carried_by_branches(grid, forecast.node_sigma_kw[:, steps] ** 2, n_threads)
+    shared = forecast.area_sigma * carried_by_branches(grid, forecast.p_kw[:, steps], n_threads)
     return np.ascontiguousarray((ONE_SIDED_95 * np.sqrt(own + shared**2))[grid.forest.rank])
 
 
@@ -257,7 +257,7 @@ def _local_session(plan: Plan, session: Session, forecast: Forecast) -> SessionR
     book = restated.book
     shape = book.quantity_w.shape
     record = SessionRecord(session, book, np.zeros(shape, np.int64), np.zeros(shape, np.uint8), blocked_pods=blocked)
-    margin_kw = forecast_margin_kw(plan, forecast, steps)
+    margin_kw = forecast_margin_kw(city, forecast, steps, plan.n_threads)
     record.needs = find_needs(city.grid, p_kw, q_kvar, margin_kw=margin_kw, n_threads=plan.n_threads)
     if len(record.needs) == 0:
         session.skip()

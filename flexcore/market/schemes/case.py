@@ -1,0 +1,363 @@
+"""The data on which every coordination scheme runs: both networks, what each needs, and all offers, as arrays."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from flexcore.arrays import as_float, as_int
+from flexcore.errors import Findings, OfferError
+from flexcore.grid.headroom import ActivationRows
+from flexcore.grid.network import Grid
+from flexcore.market.schemes.stage import PRODUCTS
+from flexcore.units import DOWN, UP
+
+Floats = npt.NDArray[np.float64]
+Int32s = npt.NDArray[np.int32]
+Int64s = npt.NDArray[np.int64]
+
+ALL_PRODUCTS = (1 << len(PRODUCTS)) - 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Transmission:
+    """The transmission side: a DC network, or one zone without limits (no lines).
+
+    Attributes
+    ----------
+    ptdf : ndarray, shape (n_lines, n_nodes)
+        Flow of each line for 1 kW injected at each node and taken out at the slack node. [kW/kW]
+    flow_kw : ndarray, shape (n_lines, n_steps)
+        Expected flow without any activation. [kW]
+    limit_kw : ndarray, shape (n_lines,)
+        Largest flow, either way. [kW]
+    """
+
+    ptdf: Floats
+    flow_kw: Floats
+    limit_kw: Floats
+
+    @property
+    def n_nodes(self) -> int:
+        """Number of nodes."""
+        return int(self.ptdf.shape[1])
+
+    @classmethod
+    def from_grid(cls, grid: Grid, p_kw: npt.ArrayLike) -> "Transmission":
+        """Take a network, radial or meshed, by its DC power flow; branches without a rating have no row.
+
+        Parameters
+        ----------
+        grid : Grid
+            Nodes keep their order; one slack node.
+        p_kw : array_like, shape (n_nodes, n_steps)
+            Expected withdrawal. [kW]
+        """
+        from flexcore.grid.power_flow import power_flow
+        from flexcore.grid.transfer import ptdf
+
+        p = as_float(p_kw, "p_kw", shape=(grid.n_nodes, None))
+        flow: Any = power_flow(grid, p, np.zeros_like(p), method="dc", outputs=("branch_p_kw",))
+        rated = np.flatnonzero(np.isfinite(grid.s_max_kva))
+        # what is injected is not withdrawn
+        effect = -ptdf(grid).toarray()[rated]
+        return cls(effect, np.ascontiguousarray(flow.branch_p_kw[rated]), grid.s_max_kva[rated])
+
+    @classmethod
+    def one_zone(cls, n_steps: int) -> "Transmission":
+        """One node, no lines."""
+        return cls(np.zeros((0, 1)), np.zeros((0, n_steps)), np.zeros(0))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SchemeOffers:
+    """All offers, one row each; every scheme sees the same.
+
+    Attributes
+    ----------
+    node : ndarray of int32, shape (n_offers,)
+        Node position in the distribution grid, -1 for units connected to transmission.
+    t_node : ndarray of int32, shape (n_offers,)
+        Node of the transmission network; read only where `node` is -1.
+    direction : ndarray of int8, shape (n_offers,)
+        `UP` or `DOWN`.
+    quantity_kw : ndarray, shape (n_offers, n_steps)
+        As declared by the provider. [kW]
+    static_kw : ndarray, shape (n_offers, n_steps)
+        What the static traffic light leaves of it. [kW]
+    price : ndarray, shape (n_offers,)
+        What the buyer pays, negative where the provider pays. [EUR/MWh]
+    unit : ndarray of int32, shape (n_offers,)
+        Offers of one unit, such as up and down of one battery, carry one number.
+    bsp : ndarray of int32, shape (n_offers,)
+    products : ndarray of uint8, shape (n_offers,)
+        Bits of `PRODUCTS` in which the offer is listed.
+    submitted : ndarray of int64, shape (n_offers,)
+        Order of submission: ties of price, and the order of arrival in a continuous market.
+    """
+
+    node: Int32s
+    t_node: Int32s
+    direction: npt.NDArray[np.int8]
+    quantity_kw: Floats
+    static_kw: Floats
+    price: Floats
+    unit: Int32s
+    bsp: Int32s
+    products: npt.NDArray[np.uint8]
+    submitted: Int64s
+
+    @property
+    def n_offers(self) -> int:
+        """Number of offers."""
+        return int(self.node.size)
+
+    @property
+    def sign(self) -> Floats:
+        """1 for up, -1 for down."""
+        return np.where(self.direction == UP, 1.0, -1.0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TradeBids:
+    """Bids of market parties who buy flexibility for themselves (SmartNet E).
+
+    Attributes
+    ----------
+    direction : ndarray of int8, shape (n_bids,)
+    quantity_kw : ndarray, shape (n_bids, n_steps)
+    price_cap : ndarray, shape (n_bids,)
+        Willingness to pay. [EUR/MWh]
+    """
+
+    direction: npt.NDArray[np.int8]
+    quantity_kw: Floats
+    price_cap: Floats
+
+    @classmethod
+    def none(cls, n_steps: int) -> "TradeBids":
+        """No bids."""
+        return cls(np.zeros(0, np.int8), np.zeros((0, n_steps)), np.zeros(0))
+
+
+@dataclass(frozen=True, slots=True)
+class Penalties:
+    """What unserved need counts in every cost, in EUR/MWh.
+
+    Attributes
+    ----------
+    distribution : float
+        Per MWh that an overloaded or undervolted element still asks for, as activation at the element itself.
+    transmission : float
+        Per MWh of flow above a line's limit.
+    balance : float
+        Per MWh of imbalance left, either way; also the price of leaving an agreed interface schedule.
+    """
+
+    distribution: float = 3000.0
+    transmission: float = 3000.0
+    balance: float = 1000.0
+
+
+@dataclass(frozen=True, eq=False)
+class CoordinationCase:
+    """One problem of TSO-DSO coordination.
+
+    Attributes
+    ----------
+    name : str
+    grid : Grid
+        All distribution systems as one forest: each slack node is the busbar of a primary substation.
+    rows : ActivationRows
+        What every branch and node can take, and needs, (n_nodes, n_steps), with whatever margin the DSO wants.
+    perimeter : ndarray of int32, shape (n_nodes,)
+        Perimeter of the dynamic traffic light, -1: nothing may move.
+    t_node_of_root : ndarray of int32, shape (n_roots,)
+        Node of the transmission network at which each root, in the order of `grid.node_ids`, is fed.
+    transmission : Transmission
+    balance_kw : ndarray, shape (n_steps,)
+        Up minus down that the TSO wants for system balance. [kW]
+    offers : SchemeOffers
+    bids : TradeBids
+    penalties : Penalties
+    step_hours : float
+        Length of a step. [h]
+    """
+
+    name: str
+    grid: Grid
+    rows: ActivationRows
+    perimeter: Int32s
+    t_node_of_root: Int32s
+    transmission: Transmission
+    balance_kw: Floats
+    offers: SchemeOffers
+    bids: TradeBids
+    penalties: Penalties = field(default_factory=Penalties)
+    step_hours: float = 0.25
+
+    def __post_init__(self) -> None:
+        """Check shapes, signs and positions; every problem is named at once."""
+        check_case(self)
+
+    @property
+    def n_steps(self) -> int:
+        """Number of steps."""
+        return self.rows.n_steps
+
+    @property
+    def n_systems(self) -> int:
+        """Number of distribution systems."""
+        return int(self.t_node_of_root.size)
+
+    @cached_property
+    def layout(self) -> "Layout":
+        """Rows and offers in the order in which the clearing walks through them."""
+        return Layout.of(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """A case in preorder and step-major; offers of the distribution systems are ranges of `by_place`.
+
+    Attributes
+    ----------
+    parent, last, system : ndarray of int32, shape (n,)
+        Preorder; `system` is the position of the root in `t_node_of_root`.
+    lower, upper : ndarray, shape (n_steps, n)
+        Bounds on the net activation at and below each node. [kW]
+    v_lower, v_upper : ndarray, shape (n_steps, n)
+        Bounds on what activation does to a node's voltage, as power at the node itself: 1 kW there is 1 kW, 1 kW
+        elsewhere counts by the part of the path that both share. Infinite where no power has an effect. [kW]
+    m, reach : ndarray, shape (n,)
+        Effect of 1 kW through each branch on the voltage below, and its sum over the path. [pu^2/kW]
+    kw_per_w : ndarray, shape (n,)
+        Power at the node itself that stands for 1 pu^2 there; 0 where none does. [kW/pu^2]
+    place : ndarray of int64, shape (n_offers,)
+        Preorder position of each offer's node, -1 at transmission.
+    t_node : ndarray of int32, shape (n_offers,)
+        Node of the transmission network, that of the interface for offers of a distribution system.
+    system_of_offer : ndarray of int32, shape (n_offers,)
+        -1 at transmission.
+    label : ndarray of int32, shape (n,)
+        Perimeter.
+    """
+
+    parent: Int32s
+    last: Int32s
+    system: Int32s
+    lower: Floats
+    upper: Floats
+    v_lower: Floats
+    v_upper: Floats
+    m: Floats
+    reach: Floats
+    kw_per_w: Floats
+    place: Int64s
+    t_node: Int32s
+    system_of_offer: Int32s
+    label: Int32s
+
+    @classmethod
+    def of(cls, case: CoordinationCase) -> "Layout":
+        """Lay out a case."""
+        forest, rows = case.grid.forest, case.rows
+        parent = np.asarray(forest.parent, np.int32)
+        roots = np.flatnonzero(parent < 0)
+        # systems are numbered by the order of their roots in the user's node order
+        number = np.empty(roots.size, np.int32)
+        number[np.argsort(forest.order[roots], kind="stable")] = np.arange(roots.size, dtype=np.int32)
+        system = np.repeat(number, np.diff(np.append(roots, parent.size)))
+        m = np.where(parent >= 0, np.asarray(rows.m)[forest.order], 0.0)
+        reach = path_sum(m, forest.last)
+        reach = np.where(reach > 1e-12 * reach.max(initial=0.0), reach, 0.0)
+        offers = case.offers
+        inside = offers.node >= 0
+        place = np.where(inside, forest.rank[np.maximum(offers.node, 0)].astype(np.int64), -1)
+        of_system = np.where(inside, system[np.maximum(place, 0)], -1).astype(np.int32)
+
+        def steps_first(values: Floats) -> Floats:
+            return np.ascontiguousarray(values[forest.order].T)
+
+        per_w = np.divide(1.0, reach, out=np.zeros(reach.size), where=reach > 0)
+
+        def in_kw(w_bound: Floats, none: float) -> Floats:
+            return np.where(per_w > 0, steps_first(w_bound) * np.where(per_w > 0, per_w, 1.0), none)
+
+        return cls(
+            parent, np.asarray(forest.last, np.int32), system.astype(np.int32), steps_first(rows.lower_kw),
+            steps_first(rows.upper_kw), in_kw(rows.w_lower, -np.inf), in_kw(rows.w_upper, np.inf), m, reach, per_w,
+            place,
+            np.where(inside, case.t_node_of_root[np.maximum(of_system, 0)], offers.t_node).astype(np.int32),
+            of_system, np.ascontiguousarray(case.perimeter[forest.order]),
+        )  # fmt: skip
+
+    def sums(self, place: Int64s, signed_kw: Floats) -> Floats:
+        """Sum signed power over subtrees: y of every node, in kW."""
+        n = self.parent.size
+        at = np.bincount(place[place >= 0], signed_kw[place >= 0], n)
+        running = np.concatenate([np.zeros(1), np.cumsum(at)])
+        y = running[self.last] - running[:n]
+        y[self.parent < 0] = 0.0  # what feeds a system is no row of it
+        return np.asarray(y, np.float64)
+
+    def nets(self, signed_kw: Floats) -> Floats:
+        """Sum signed power of all offers per system, in kW."""
+        inside = self.system_of_offer >= 0
+        n_systems = int(self.system.max(initial=-1)) + 1
+        return np.asarray(np.bincount(self.system_of_offer[inside], signed_kw[inside], n_systems), np.float64)
+
+    def voltage(self, y_kw: Floats) -> Floats:
+        """Effect of activations on every node's voltage, as kW at the node itself."""
+        return path_sum(self.m * y_kw, self.last) * self.kw_per_w
+
+    def path(self, position: int) -> Int64s:
+        """Positions from a node up to below its root."""
+        found = []
+        while self.parent[position] >= 0:
+            found.append(position)
+            position = int(self.parent[position])
+        return np.array(found, np.int64)
+
+
+def path_sum(values: Floats, last: npt.NDArray[np.integer]) -> Floats:
+    """Sum along the path from the root, for nodes in preorder."""
+    ends = np.zeros(values.size + 1)
+    ends[:-1] = values
+    np.subtract.at(ends, last, values)
+    return np.asarray(np.cumsum(ends)[:-1])
+
+
+def check_case(case: CoordinationCase) -> None:
+    """Raise OfferError or ValidationError with what does not fit together in a case."""
+    n_steps, n_nodes = case.rows.n_steps, case.grid.n_nodes
+    offers, bids, transmission = case.offers, case.bids, case.transmission
+    n = offers.n_offers
+    as_float(case.rows.lower_kw, "rows.lower_kw", shape=(n_nodes, n_steps), finite=False)
+    as_int(case.perimeter, "perimeter", shape=(n_nodes,), lo=-1, hi=n_nodes - 1)
+    n_roots = int((np.asarray(case.grid.forest.parent) < 0).sum())
+    as_int(case.t_node_of_root, "t_node_of_root", shape=(n_roots,), lo=0, hi=transmission.n_nodes - 1)
+    as_float(transmission.flow_kw, "transmission.flow_kw", shape=(transmission.ptdf.shape[0], n_steps))
+    as_float(transmission.limit_kw, "transmission.limit_kw", shape=(transmission.ptdf.shape[0],), non_negative=True)
+    as_float(case.balance_kw, "balance_kw", shape=(n_steps,))
+    as_float(offers.quantity_kw, "offers.quantity_kw", shape=(n, n_steps), non_negative=True)
+    as_float(offers.static_kw, "offers.static_kw", shape=(n, n_steps), non_negative=True)
+    as_float(offers.price, "offers.price", shape=(n,))
+    as_int(offers.node, "offers.node", shape=(n,), lo=-1, hi=n_nodes - 1)
+    as_int(offers.direction, "offers.direction", shape=(n,), lo=UP, hi=DOWN)
+    as_int(offers.products, "offers.products", shape=(n,), lo=0, hi=ALL_PRODUCTS)
+    as_int(offers.submitted, "offers.submitted", shape=(n,))
+    as_float(bids.quantity_kw, "bids.quantity_kw", shape=(bids.direction.size, n_steps), non_negative=True)
+    found = Findings("offers", n)
+    wrong = (offers.node < 0) & ((offers.t_node < 0) | (offers.t_node >= transmission.n_nodes))
+    if wrong.any():
+        found.add(
+            "FX-M303", "offers of transmission name no node of it", field="t_node", rows=np.flatnonzero(wrong),
+            ids=offers.t_node[wrong], hint=f"nodes are 0..{transmission.n_nodes - 1}",
+        )  # fmt: skip
+    more = (offers.static_kw > offers.quantity_kw * (1 + 1e-12)).any(axis=1)
+    if more.any():
+        found.add("FX-M304", "the static traffic light leaves more than was declared", rows=np.flatnonzero(more))
+    found.raise_errors(OfferError)
