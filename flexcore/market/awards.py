@@ -9,6 +9,8 @@ import numpy.typing as npt
 from flexcore.arrays import as_int
 from flexcore.chunks import run_chunks
 from flexcore.errors import Findings, OfferError, check_option
+from flexcore.market.slots import Slots
+from flexcore.units import GLOBAL, LOCAL
 
 Int64s = npt.NDArray[np.int64]
 
@@ -27,7 +29,8 @@ class Awards:
         Set-point of each entry of the book's `pods`. [W]
     short_w : ndarray of int64, shape (n_lines, n_steps)
         Part of an award that found no POD, because an earlier line had taken it in the same quarter-hour (a POD that is
-        offered upwards and downwards). Zero otherwise: the members of a line add up to the award minus this. [W]
+        offered upwards and downwards) or because it has to recover. Zero otherwise: the members of a line add up to the
+        award minus this. [W]
     """
 
     member_w: Int64s
@@ -48,6 +51,8 @@ def split_awards(
     policy: str = "fewest_pods",
     cost: npt.ArrayLike | None = None,
     line_id: npt.NDArray[Any] | None = None,
+    slots: Slots | None = None,
+    operator: npt.ArrayLike = LOCAL,
     n_threads: int = 1,
 ) -> Awards:
     """Split awards over PODs at award time (ACT-01, MUT-04).
@@ -67,6 +72,12 @@ def split_awards(
         Cost of each member; required by "cheapest".
     line_id : ndarray, shape (n_lines,), optional
         Names for error messages.
+    slots : Slots, optional
+        What is held already. With it PODs are chosen step after step so that recovery and maximum run times are kept
+        (MUT-05), if any POD has one.
+    operator : int or array_like of int, shape (n_lines,)
+        Who buys each line; needed with `slots` only. Lines of both operators may stand in one call (a joint market): a
+        POD goes to the first line that takes it, so never to both.
     n_threads : int
 
     Returns
@@ -101,15 +112,59 @@ def split_awards(
     if policy == "pro_rata" and int(accepted.max(initial=0)) * int(available.max(initial=0)) >= 2**63:
         found.add("FX-A006", "award times power does not fit 63 bits", hint="use another policy")
     found.raise_errors(OfferError)
+    number = POLICIES.index(policy)
+    if slots is not None and slots.limited:
+        return _split_in_time(accepted, starts, members, available, rank, number, slots, operator)
     taken = np.zeros((int(members.max(initial=-1)) + 1, n_steps), np.uint8)
     member_w = np.empty((members.size, n_steps), np.int64)
     short = np.empty((n_lines, n_steps), np.int64)
-    number = POLICIES.index(policy)
 
     def task(lo: int, hi: int) -> None:
         kernels.split(accepted, starts, members, available, rank, number, taken, member_w, short, lo, hi)
 
     run_chunks(task, n_steps, n_threads=n_threads, chunk=_CHUNK)
+    return Awards(member_w, short)
+
+
+def _split_in_time(
+    accepted: Int64s,
+    starts: Int64s,
+    members: npt.NDArray[np.int32],
+    available: Int64s,
+    rank: Int64s,
+    policy: int,
+    slots: Slots,
+    operator: npt.ArrayLike,
+) -> Awards:
+    """Split step after step; a step depends on the one before it, so this is one task."""
+    from flexcore.kernels.market.recovery import split_in_time
+
+    n_lines, n_steps = accepted.shape
+    wide = np.broadcast_to(np.asarray(operator), (n_lines,))
+    side = as_int(wide, "operator", dtype=np.int8, shape=(n_lines,), lo=LOCAL, hi=GLOBAL)
+    if members.size:
+        as_int(members, "pods", dtype=np.int32, lo=0, hi=slots.n_pods - 1)
+    as_int(accepted, "accepted_w", shape=(n_lines, slots.n_steps))
+    member_w = np.empty((members.size, n_steps), np.int64)
+    short = np.empty((n_lines, n_steps), np.int64)
+    taken = np.zeros((slots.n_pods, n_steps), np.uint8)
+    track = np.empty((3, slots.n_pods), np.int64)
+    split_in_time(
+        accepted,
+        starts,
+        members,
+        available,
+        rank,
+        policy,
+        side,
+        slots.state,
+        slots.recovery_steps,
+        slots.max_run_steps,
+        taken,
+        track,
+        member_w,
+        short,
+    )
     return Awards(member_w, short)
 
 

@@ -1,22 +1,24 @@
 """The six LFP/MSD pairs of a delivery day: windows, gates, states and messages (D4.1 section 6.3, Table 9)."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.errors import Findings, StateError, TimeSeriesError
+from flexcore.errors import Findings, OfferError, StateError, TimeSeriesError
 from flexcore.market_day import N_SESSIONS, MarketDay
 from flexcore.units import GLOBAL, LOCAL
 
 #: States of a session, in the order in which it goes through them; `SKIPPED` stands for OPEN to CHECKED.
 PLANNED, OPEN, CLOSED, CLEARED, CHECKED, PUBLISHED, SKIPPED = range(7)
 STATE_NAMES = ("planned", "open", "closed", "cleared", "checked", "published", "skipped")
-MARKETS = ("LFP", "MSD")
 
+Int64s = npt.NDArray[np.int64]
+
+_BUYERS: dict[tuple[int, ...], str] = {(LOCAL,): "DSO", (GLOBAL,): "TSO"}
 _NEXT = {
     PLANNED: (OPEN, SKIPPED),
     OPEN: (CLOSED,),
@@ -26,6 +28,38 @@ _NEXT = {
     SKIPPED: (PUBLISHED,),
     PUBLISHED: (),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One market that is held in each of the six sessions of a day.
+
+    Attributes
+    ----------
+    market : str
+        Name, such as "LFP".
+    operators : tuple of int
+        Who buys: `(LOCAL,)`, `(GLOBAL,)` or, in a joint market, `(LOCAL, GLOBAL)`.
+    gate_min, published_min : int
+        Minutes from the gate, and from the publication of results, to the start of the session's firm window.
+    on_occurrence : bool
+        Without a need it is skipped (SES-04).
+    light : bool
+        It publishes a traffic light, also where it is skipped.
+    """
+
+    market: str
+    operators: tuple[int, ...]
+    gate_min: int
+    published_min: int
+    on_occurrence: bool = False
+    light: bool = False
+
+
+LFP = Stage("LFP", (LOCAL,), 210, 180, on_occurrence=True, light=True)
+MSD = Stage("MSD", (GLOBAL,), 150, 105)
+#: The pair of D4.1 section 6.3.
+LFP_MSD = (LFP, MSD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +78,31 @@ class SessionTimes:
     msd_published: npt.NDArray[np.int64]
 
 
+def _placed(day: MarketDay, minutes: Sequence[tuple[int, int]], hint: str) -> tuple[Int64s, Int64s]:
+    """Gates and publications, each of shape (n_stages, 6), from (gate, publication) minutes before the window."""
+    start = np.array([day.start(day.firm(k).start).timestamp() for k in range(1, N_SESSIONS + 1)], np.int64)
+    gates, published = (start - 60 * np.array([pair[i] for pair in minutes], np.int64)[:, None] for i in (0, 1))
+    late = (
+        (gates >= published).any(axis=0)
+        | (published[:-1] > gates[1:]).any(axis=0)
+        | (published[-1] > start)
+        | np.append(published[-1, :-1] > gates[0, 1:], False)
+    )
+    if late.any():
+        found = Findings("session_times", N_SESSIONS)
+        numbers = np.flatnonzero(late) + 1
+        found.add("FX-M107", f"times of {numbers.size} sessions are not in order", ids=numbers, hint=hint)
+        found.raise_errors(TimeSeriesError)
+    return gates, published
+
+
 def session_times(
     day: MarketDay,
     *,
-    lfp_gate_min: int = 210,
-    lfp_published_min: int = 180,
-    msd_gate_min: int = 150,
-    msd_published_min: int = 105,
+    lfp_gate_min: int = LFP.gate_min,
+    lfp_published_min: int = LFP.published_min,
+    msd_gate_min: int = MSD.gate_min,
+    msd_published_min: int = MSD.published_min,
 ) -> SessionTimes:
     """Place the gates before the four-hour windows of a day.
 
@@ -67,34 +119,26 @@ def session_times(
         FX-M107 unless LFP gate < LFP publication <= MSD gate < MSD publication <= window, and the next LFP gate is
         not before the MSD publication.
     """
-    start = np.array([day.start(day.firm(k).start).timestamp() for k in range(1, N_SESSIONS + 1)], np.int64)
-    times = [start - 60 * m for m in (lfp_gate_min, lfp_published_min, msd_gate_min, msd_published_min)]
-    late = (
-        (times[0] >= times[1])
-        | (times[1] > times[2])
-        | (times[2] >= times[3])
-        | (times[3] > start)
-        | np.append(times[3][:-1] > times[0][1:], False)
-    )
-    if late.any():
-        found = Findings("session_times", N_SESSIONS)
-        hint = "LFP gate < LFP publication <= MSD gate < MSD publication <= window, one pair after the other"
-        numbers = np.flatnonzero(late) + 1
-        found.add("FX-M107", f"times of {numbers.size} sessions are not in order", ids=numbers, hint=hint)
-        found.raise_errors(TimeSeriesError)
-    return SessionTimes(*times)
+    hint = "LFP gate < LFP publication <= MSD gate < MSD publication <= window, one pair after the other"
+    minutes = ((lfp_gate_min, lfp_published_min), (msd_gate_min, msd_published_min))
+    gates, published = _placed(day, minutes, hint)
+    return SessionTimes(gates[0], published[0], gates[1], published[1])
 
 
 class Session:
-    """One LFP or MSD session: a small state machine.
+    """One market of one session: a small state machine.
 
     Attributes
     ----------
     number : int
         1..6.
-    market : {"LFP", "MSD"}
+    stage : Stage
+    market : str
+        Name of the stage: "LFP" or "MSD" in D4.1.
+    operators : tuple of int
+        Who buys.
     operator : int
-        `LOCAL` for LFP, `GLOBAL` for MSD.
+        The first of them: `LOCAL` for LFP, `GLOBAL` for MSD.
     firm, plan : slice
         Steps that the session makes firm, and all steps that it plans: its window and the rest of the day (SES-02).
     gate, publish_at : int
@@ -102,9 +146,9 @@ class Session:
     state : int
         `PLANNED`, `OPEN`, `CLOSED`, `CLEARED`, `CHECKED`, `PUBLISHED` or `SKIPPED`.
     skipped : bool
-        True for an LFP without a need (SES-04).
+        True for an LFP (or another stage that is held on occurrence) without a need (SES-04).
     light_version : int
-        Version of the traffic light that an LFP published, 0 before.
+        Version of the traffic light that was published with it, 0 for none.
     """
 
     __slots__ = (
@@ -115,18 +159,22 @@ class Session:
         "market",
         "number",
         "operator",
+        "operators",
         "plan",
         "publish_at",
         "skipped",
+        "stage",
         "state",
     )
 
     def __init__(
-        self, number: int, market: str, day: MarketDay, gate: int, publish_at: int, before: "Session | None"
+        self, number: int, stage: Stage, day: MarketDay, gate: int, publish_at: int, before: "Session | None"
     ) -> None:
         self.number = number
-        self.market = market
-        self.operator = LOCAL if market == "LFP" else GLOBAL
+        self.stage = stage
+        self.market = stage.market
+        self.operators = stage.operators
+        self.operator = stage.operators[0]
         self.firm = day.firm(number)
         self.plan = day.plan(number)
         self.gate = gate
@@ -176,8 +224,8 @@ class Session:
 
     def skip(self) -> None:
         """Skip an LFP because there is no need; its traffic light must still be published (SES-04)."""
-        if self.market != "LFP":
-            self._refuse("FX-M105", f"{self.name} cannot be skipped", "only LFP sessions are held on occurrence")
+        if not self.stage.on_occurrence:
+            self._refuse("FX-M105", f"{self.name} cannot be skipped", "in D4.1 only LFP is held on occurrence")
         self._advance(SKIPPED)
         self.skipped = True
 
@@ -187,47 +235,60 @@ class Session:
         Raises
         ------
         StateError
-            FX-M106 if an LFP has no traffic light, FX-M105 if the session is not checked or skipped.
+            FX-M106 if a traffic light is due and there is none, FX-M105 if the session is not checked or skipped.
         """
-        if self.market == "LFP" and light_version < 1 and PUBLISHED in _NEXT[self.state]:
+        if self.stage.light and light_version < 1 and PUBLISHED in _NEXT[self.state]:
             self._refuse("FX-M106", f"{self.name} has no traffic light to publish", "pass light_version=1, 2, ...")
         self._advance(PUBLISHED)
         self.light_version = light_version
 
 
 class Sequencer:
-    """The twelve sessions of a day in order: LFP_1, MSD_1, ..., LFP_6, MSD_6 (SES-01).
+    """The sessions of a day in order: LFP_1, MSD_1, ..., LFP_6, MSD_6, or the stages of another scheme (SES-01).
 
     Parameters
     ----------
     day : MarketDay
     times : SessionTimes, optional
-        By default `session_times(day)`.
+        Gates and publications of LFP and MSD; by default those of the stages.
+    stages : sequence of Stage
+        What is held, in this order, in each of the six sessions.
 
     Attributes
     ----------
     sessions : tuple of Session
     messages : Messages
 
+    Raises
+    ------
+    OfferError
+        FX-M280 no stage, two of one name, one whose buyers are not local, global or both; or `times` for other stages.
+    TimeSeriesError
+        FX-M107 unless each gate comes before its publication, and each publication before the next gate.
+
     Notes
     -----
     Iterate over it: each session must be published before the next one is given out.
     """
 
-    __slots__ = ("day", "messages", "sessions", "times")
+    __slots__ = ("day", "messages", "sessions", "stages")
 
-    def __init__(self, day: MarketDay, times: SessionTimes | None = None) -> None:
+    def __init__(self, day: MarketDay, times: SessionTimes | None = None, *, stages: Sequence[Stage] = LFP_MSD) -> None:
         self.day = day
-        self.times = session_times(day) if times is None else times
+        self.stages = tuple(stages)
         self.messages = Messages()
+        _check_stages(self.stages, times)
+        if times is None:
+            minutes = [(stage.gate_min, stage.published_min) for stage in self.stages]
+            gates, published = _placed(day, minutes, "gate_min > published_min, stages one after the other")
+        else:
+            gates = np.stack([times.lfp_gate, times.msd_gate])
+            published = np.stack([times.lfp_published, times.msd_published])
         sessions: list[Session] = []
-        for k in range(1, N_SESSIONS + 1):
-            for market, gates, published in (
-                ("LFP", self.times.lfp_gate, self.times.lfp_published),
-                ("MSD", self.times.msd_gate, self.times.msd_published),
-            ):
+        for k in range(N_SESSIONS):
+            for i, stage in enumerate(self.stages):
                 before = sessions[-1] if sessions else None
-                sessions.append(Session(k, market, day, int(gates[k - 1]), int(published[k - 1]), before))
+                sessions.append(Session(k + 1, stage, day, int(gates[i, k]), int(published[i, k]), before))
         self.sessions = tuple(sessions)
 
     def __iter__(self) -> Iterator[Session]:
@@ -237,8 +298,29 @@ class Sequencer:
                 session._refuse("FX-M105", f"{session.name} is {STATE_NAMES[session.state]}, not published")
 
     def session(self, number: int, market: str) -> Session:
-        """Return the session of a number (1..6) and market ("LFP" or "MSD")."""
-        return self.sessions[2 * (number - 1) + MARKETS.index(market)]
+        """Return the session of a number (1..6) and market ("LFP" or "MSD" in D4.1)."""
+        markets = [stage.market for stage in self.stages]
+        return self.sessions[len(markets) * (number - 1) + markets.index(market)]
+
+
+def _check_stages(stages: tuple[Stage, ...], times: SessionTimes | None) -> None:
+    found = Findings("stages", len(stages))
+    names = [stage.market for stage in stages]
+    if not stages:
+        found.add("FX-M280", "a session needs at least one stage")
+    same = [row for row, name in enumerate(names) if names.count(name) > 1]
+    if same:
+        found.add("FX-M280", f"{len(same)} stages share a name", rows=same, ids=[names[row] for row in same])
+    buyers = ((LOCAL,), (GLOBAL,), (LOCAL, GLOBAL))
+    wrong = [row for row, stage in enumerate(stages) if stage.operators not in buyers]
+    if wrong:
+        hint = "operators is (LOCAL,), (GLOBAL,) or (LOCAL, GLOBAL)"
+        found.add(
+            "FX-M280", f"{len(wrong)} stages have other buyers", rows=wrong, ids=[names[r] for r in wrong], hint=hint
+        )
+    if times is not None and names != [stage.market for stage in LFP_MSD]:
+        found.add("FX-M280", "times are those of LFP and MSD", ids=names, hint="give the minutes of each stage instead")
+    found.raise_errors(OfferError)
 
 
 class Messages:
@@ -266,15 +348,16 @@ class Messages:
         n_offering, n_awarded : int
             BSPs that submitted offers, and BSPs with an award.
         """
-        buyer = "DSO" if session.operator == LOCAL else "TSO"
+        buyer = _BUYERS.get(session.operators, "DSO and TSO")
         if not session.skipped:
             self.add(session, "BSP", buyer, "offers", n_offering)  # step 5: restated for each session
             self.add(session, buyer, "BSP", "awards", n_awarded)  # step 4
             self.add(session, "BSP", "register", "unavailability", n_awarded)  # step 5
-        if session.market == "LFP":
+        if session.operators == (LOCAL,):
             self.add(session, "DSO", "TSO", "local plan", int(not session.skipped))  # step 2a
+        if session.stage.light:
             self.add(session, "DSO", "TSO", "traffic light")  # step 2b
-        else:
+        if session.operators == (GLOBAL,):
             self.add(session, "TSO", "DSO", "global plan")  # for the DSO's check of the whole outcome
 
     def of(self, session: Session) -> int:

@@ -14,7 +14,18 @@ from flexcore.units import GLOBAL, LOCAL
 
 #: States of a slot.
 FREE, LOCAL_PRELIMINARY, LOCAL_FIRM, GLOBAL_PRELIMINARY, GLOBAL_FIRM, BLOCKED = range(6)
-STATE_NAMES = ("free", "local preliminary", "local firm", "global preliminary", "global firm", "blocked")
+#: A free slot within the recovery time of a firm award, or of preliminary ones only.
+RECOVERY_FIRM, RECOVERY_PRELIMINARY = 6, 7
+STATE_NAMES = (
+    "free",
+    "local preliminary",
+    "local firm",
+    "global preliminary",
+    "global firm",
+    "blocked",
+    "recovery after firm",
+    "recovery after preliminary",
+)
 OPERATOR_NAMES = ("local", "global")
 
 _CHUNK = 4096  # PODs a chunk: about 0.4 MB of states
@@ -62,12 +73,12 @@ class Unavailability:
     @property
     def firm(self) -> "Unavailability":
         """The rows that no later session can change."""
-        return self._rows((LOCAL_FIRM, GLOBAL_FIRM, BLOCKED))
+        return self._rows((LOCAL_FIRM, GLOBAL_FIRM, BLOCKED, RECOVERY_FIRM))
 
     @property
     def preliminary(self) -> "Unavailability":
-        """The rows that their owner's next session may release."""
-        return self._rows((LOCAL_PRELIMINARY, GLOBAL_PRELIMINARY))
+        """The rows that their owner's next session may release, and the recovery times that end with them."""
+        return self._rows((LOCAL_PRELIMINARY, GLOBAL_PRELIMINARY, RECOVERY_PRELIMINARY))
 
     def to_arrow(self, pod_ids: Sequence[Any] | npt.NDArray[Any] | None = None) -> Any:
         """Return one row per run as a pyarrow Table; `pod_ids` replaces positions by the user's codes."""
@@ -97,23 +108,52 @@ class Slots:
     n_pods, n_steps : int
     n_threads : int
         Threads that the operations may use.
+    recovery_steps : array_like of int, shape (n_pods,), optional
+        Quarter-hours that pass at least between two requests to a POD, of whichever operators (MUT-05). None by
+        default. A request is a run of neighbouring quarter-hours held by one operator.
+    max_run_steps : array_like of int, shape (n_pods,), optional
+        Longest request in quarter-hours, 0: no limit, as by default.
 
     Attributes
     ----------
     state : ndarray of uint8, shape (n_pods, n_steps)
         Read-only view of the states.
+    recovery_steps, max_run_steps : ndarray of int32, shape (n_pods,)
+    limited : bool
+        Whether any POD has a recovery time or a longest run.
+
+    Raises
+    ------
+    ValidationError
+        FX-A001, FX-A002, FX-A004 a limit of wrong shape, type or sign.
 
     Notes
     -----
     A POD is held as a whole (MUT-02): an operator that uses a part of it holds all of it for that quarter-hour.
     Preliminary holds block the other operator too (MUT-03) and end only by `release` or `make_firm` of their owner.
+    Recovery is a function of what is held: it comes and goes with the holds, and never needs to be undone.
     """
 
-    __slots__ = ("_state", "n_threads")
+    __slots__ = ("_state", "limited", "max_run_steps", "n_threads", "recovery_steps")
 
-    def __init__(self, n_pods: int, n_steps: int, *, n_threads: int = 1) -> None:
+    def __init__(
+        self,
+        n_pods: int,
+        n_steps: int,
+        *,
+        n_threads: int = 1,
+        recovery_steps: npt.ArrayLike | None = None,
+        max_run_steps: npt.ArrayLike | None = None,
+    ) -> None:
         self._state = np.zeros((n_pods, n_steps), np.uint8)
         self.n_threads = n_threads
+        self.recovery_steps, self.max_run_steps = (
+            np.zeros(n_pods, np.int32)
+            if values is None
+            else as_int(values, name, dtype=np.int32, shape=(n_pods,), lo=0)
+            for name, values in (("recovery_steps", recovery_steps), ("max_run_steps", max_run_steps))
+        )
+        self.limited = bool(self.recovery_steps.any() or self.max_run_steps.any())
 
     @property
     def state(self) -> npt.NDArray[np.uint8]:
@@ -134,8 +174,13 @@ class Slots:
 
     def copy(self) -> "Slots":
         """Return an independent copy."""
-        other = Slots(0, 0, n_threads=self.n_threads)
-        other._state = self._state.copy()
+        other = Slots(
+            *self._state.shape,
+            n_threads=self.n_threads,
+            recovery_steps=self.recovery_steps,
+            max_run_steps=self.max_run_steps,
+        )
+        other._state[:] = self._state
         return other
 
     @staticmethod
@@ -177,7 +222,8 @@ class Slots:
         ------
         StateError
             FX-M101 held by the other operator, FX-M102 held by the same one (release first; the rest of a selected POD
-            cannot be sold, MUT-02), FX-M103 blocked, FX-M104 one slot twice in the call. Nothing is changed then.
+            cannot be sold, MUT-02), FX-M103 blocked, FX-M104 one slot twice in the call, FX-M281 within the recovery
+            time of another request, FX-M282 beyond the longest run. Nothing is changed then.
         ValidationError
             FX-A001, FX-A002, FX-A004, FX-A006 an operator, a POD or a mask of wrong shape, type or range.
         """
@@ -211,6 +257,8 @@ class Slots:
         if twice.size:
             found.add("FX-M104", f"{twice.size} PODs are selected twice in one quarter-hour", ids=twice)
         found.raise_errors(StateError)
+        if self.limited:
+            self._check_requests(rows, marked, int(side))
         if isinstance(firm, slice):
             start, stop, _ = firm.indices(self.n_steps)
         else:
@@ -220,7 +268,58 @@ class Slots:
             kernels.write_hold(self._state, rows, marked, side, start, stop, lo, hi)
 
         run_chunks(write, rows.size, n_threads=self.n_threads, chunk=_CHUNK)
+        self.mark_recovery()
         return int(np.count_nonzero(marked))
+
+    def _check_requests(self, rows: npt.NDArray[np.int32], marked: npt.NDArray[np.bool_], side: int) -> None:
+        """Refuse a hold that leaves a POD less than its recovery time, or runs it for too long (MUT-05)."""
+        from flexcore.kernels.market import recovery as kernels
+        from flexcore.kernels.market.slots import find_twice
+
+        wanted = np.zeros(self._state.shape, np.uint8)
+        find_twice(rows, marked, wanted, np.zeros(rows.size, np.uint8))
+        status = np.zeros(self.n_pods, np.uint8)
+
+        def task(lo: int, hi: int) -> None:
+            kernels.check_requests(self._state, wanted, side, self.recovery_steps, self.max_run_steps, status, lo, hi)
+
+        run_chunks(task, self.n_pods, n_threads=self.n_threads, chunk=_CHUNK)
+        found = Findings("slots", self.n_pods)
+        for code, key, what in (
+            (kernels.TOO_SOON, "FX-M281", "are selected within the recovery time of another selection"),
+            (kernels.TOO_LONG, "FX-M282", "are selected for longer than their maximum run time"),
+        ):
+            bad = np.flatnonzero(status == code)
+            if bad.size:
+                hint = "split awards with `split_awards(..., slots=..., operator=...)`"
+                found.add(key, f"{bad.size} PODs {what}", ids=bad, hint=hint)
+        found.raise_errors(StateError)
+
+    def mark_recovery(self, *, carry_on: Sequence[int] = (), step: int = 0) -> int:
+        """Mark the free slots within the recovery time of a held one, before or after it; both operators lose them.
+
+        `hold`, `release` and `make_firm` do it by themselves. Call it at the start of a session with its buyers as
+        `carry_on` and its first step: a request of theirs that lasts up to this step may go on, so what follows it
+        stays free to them until the next hold.
+
+        Returns
+        -------
+        int
+            Number of slots in recovery.
+        """
+        if not self.limited:
+            return 0
+        from flexcore.kernels.market import recovery as kernels
+
+        sides = {self._side(operator) for operator in carry_on}
+        owner = 2 if len(sides) == 2 else min(sides, default=-1)
+        counts = np.zeros(self.n_pods, np.int64)
+
+        def task(lo: int, hi: int) -> None:
+            kernels.mark_recovery(self._state, self.recovery_steps, owner, step, counts, lo, hi)
+
+        run_chunks(task, self.n_pods, n_threads=self.n_threads, chunk=_CHUNK)
+        return int(counts.sum())
 
     def _twice(self, rows: npt.NDArray[np.int32], marked: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
         """PODs that two rows mark in the same step."""
@@ -242,6 +341,7 @@ class Slots:
             replace_state(self._state, np.uint8(before), np.uint8(after), start, stop, counts, lo, hi)
 
         run_chunks(task, self.n_pods, n_threads=self.n_threads, chunk=_CHUNK)
+        self.mark_recovery()
         return int(counts.sum())
 
     def release(self, operator: int, from_step: int) -> int:
@@ -259,14 +359,14 @@ class Slots:
         return self._replace(preliminary(side), firm(side), start, stop)
 
     def block(self, pods: npt.ArrayLike, mask: npt.ArrayLike) -> int:
-        """Block free slots for both operators (recovery time, suspension); held ones keep their holder.
+        """Block free slots for both operators for good (suspension, outage); held ones keep their holder.
 
         Returns the number of slots blocked.
         """
         rows, marked = self._marked(pods, mask)
         wanted = np.zeros((self.n_pods, self.n_steps), np.bool_)
         np.logical_or.at(wanted, rows, marked)
-        wanted &= self._state == FREE
+        wanted &= (self._state == FREE) | (self._state >= RECOVERY_FIRM)
         self._state[wanted] = BLOCKED
         return int(np.count_nonzero(wanted))
 
@@ -286,8 +386,9 @@ class Slots:
     def unavailable(self, operator: int) -> npt.NDArray[np.bool_]:
         """Slots that the operator may not select, shape (n_pods, n_steps).
 
-        Those are all slots of the other operator, firm or preliminary (MUT-01, MUT-03), blocked ones, and its own firm
-        ones (MUT-02). Its own preliminary slots are available, because its session releases them before it selects.
+        Those are all slots of the other operator, firm or preliminary (MUT-01, MUT-03), blocked ones, those in recovery
+        (MUT-05), and its own firm ones (MUT-02). Its own preliminary slots are available, because its session releases
+        them before it selects.
         """
         return self._mark("mark_unavailable", operator)
 
@@ -298,7 +399,8 @@ class Slots:
     def movable(self) -> npt.NDArray[np.bool_]:
         """Slots whose power the traffic light counts: neither held locally nor blocked, shape (n_pods, n_steps).
 
-        PODs already held globally are included: the capability is the total global power of a step (DTL-01).
+        PODs already held globally are included: the capability is the total global power of a step (DTL-01). So are
+        slots in recovery, since the next session may release what they recover from: to count too much here is safe.
         """
         return np.asarray(~(self._mark("mark_held", LOCAL) | (self._state == BLOCKED)))
 

@@ -1,7 +1,8 @@
 """Kernels on the slots: who holds which POD in which quarter-hour.
 
 State of a slot (uint8): 0 free, 1 local preliminary, 2 local firm, 3 global preliminary, 4 global firm, 5 blocked. With
-operator 0 (local) or 1 (global) the preliminary state is 1 + 2 * operator and the firm one 2 + 2 * operator.
+operator 0 (local) or 1 (global) the preliminary state is 1 + 2 * operator and the firm one 2 + 2 * operator. From 6 on
+a slot is free, but within the recovery time of a held one: 6 of a firm one, 7 of preliminary ones only.
 """
 
 import numpy as np
@@ -26,19 +27,20 @@ from flexcore.kernels._jit import (
 
 FREE = np.uint8(0)
 BLOCKED = np.uint8(5)
+RECOVERY = np.uint8(6)
 OK, HELD_BY_OTHER, HELD_ALREADY, IS_BLOCKED = np.uint8(0), np.uint8(1), np.uint8(2), np.uint8(3)
 
 
 @kernel(U8_2D, I32, B1_2D, u8, U8_OUT, i64, i64)
 def check_hold(state, pods, mask, operator, status_out, r0, r1):
-    """Write per row the worst reason why its POD cannot be held in a marked step."""
+    """Write per row the worst reason why its POD cannot be held in a marked step; recovery has a check of its own."""
     own = np.uint8(1 + 2 * operator)
     for row in range(r0, r1):
         pod = pods[row]
         worst = OK
         for t in range(state.shape[1]):
             s = state[pod, t]
-            if mask[row, t] and s != FREE:
+            if mask[row, t] and s != FREE and s < RECOVERY:
                 if s == BLOCKED:
                     worst = max(worst, IS_BLOCKED)
                 elif s == own or s == own + 1:
