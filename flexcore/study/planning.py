@@ -1,7 +1,8 @@
 """Phase two of a day: six pairs of sessions, from the forecast power flow to awards, lights and the AC check.
 
 A session works on the steps that it plans, `day.plan(k)`. Its forecast contains no awards: local ones are added where
-a rule says so, and each operator plans its own preliminary awards anew in its next session (MUT-03).
+a rule says so, and each operator plans its own preliminary awards anew in its next session (MUT-03). What does not hang
+on the grid is the work of `flexcore.market.rolling`; here stand the clearings and checks of LFP and MSD.
 """
 
 from collections.abc import Callable
@@ -17,20 +18,12 @@ from flexcore.grid.capability import capability
 from flexcore.grid.capability_result import CapabilityResult
 from flexcore.grid.headroom import carried_by_branches
 from flexcore.grid.needs import Needs, find_needs
-from flexcore.market.awards import split_awards, sum_members
+from flexcore.market.awards import sum_members
 from flexcore.market.clearing import LocalSelection, clear_local
 from flexcore.market.global_selection import GlobalSelection, residual_need, select_global
 from flexcore.market.grid_check import OutcomeCheck, check_outcome
-from flexcore.market.offers import (
-    LinePower,
-    OfferBook,
-    Restatement,
-    line_power,
-    members_of_lines,
-    offer_book,
-    restate,
-    submit,
-)
+from flexcore.market.offers import OfferBook, Restatement, members_of_lines, offer_book
+from flexcore.market.rolling import Purchase, RollingMarket, StageRules, submit_before_gate
 from flexcore.market.sessions import Sequencer, Session
 from flexcore.market.slots import Slots
 from flexcore.market.traffic_light import (
@@ -118,25 +111,33 @@ class Plan:
     register : Register
     power_w : ndarray of int64, shape (2, 2, n_pods, n_steps)
         What each POD may offer by operator and direction: enrolled, ready and expected to be movable. [W]
-    slots : Slots
-    awards_w : ndarray of int64, shape (2, 2, n_pods, n_steps)
-        Standing awards per operator, direction, POD and step. [W]
-    books : tuple of OfferBook
-        Local and global offer lines without quantities.
+    market : RollingMarket
+        Slots, standing awards, messages, and what changed from session to session.
     records : list of SessionRecord
-    sequencer : Sequencer
     """
 
     city: City
     day: MarketDay
     register: Register
     power_w: Int64s
-    slots: Slots
-    awards_w: Int64s
-    books: tuple[OfferBook, OfferBook]
-    sequencer: Sequencer
+    market: RollingMarket
     n_threads: int
     records: list[SessionRecord] = field(default_factory=list)
+
+    @property
+    def slots(self) -> Slots:
+        """Who holds which POD in which quarter-hour."""
+        return self.market.slots
+
+    @property
+    def awards_w(self) -> Int64s:
+        """Standing awards per operator, direction, POD and step in W, shape (2, 2, n_pods, n_steps)."""
+        return self.market.awards_w
+
+    @property
+    def sequencer(self) -> Sequencer:
+        """The twelve sessions and their messages."""
+        return self.market.sequencer
 
     def node_kw(self, operator: int, direction: int) -> Floats:
         """Standing awards per node in kW, shape (n_nodes, n_steps)."""
@@ -185,23 +186,18 @@ def plan_day(
     """
     expected = city.offerable(day)
     movable = np.stack([expected.up_w, expected.down_w])
-    plan = Plan(
-        city=city,
-        day=day,
-        register=register,
-        power_w=np.minimum(ready_w, movable[None]),
-        slots=Slots(city.n_pods, day.n_steps, n_threads=n_threads),
-        awards_w=np.zeros((2, 2, city.n_pods, day.n_steps), np.int64),
-        books=(_book(city.local_lines, LOCAL, city, day), _book(city.global_lines, GLOBAL, city, day)),
-        sequencer=Sequencer(day),
-        n_threads=n_threads,
+    power_w = np.minimum(ready_w, movable[None])
+    books = {LOCAL: _book(city.local_lines, LOCAL, city, day), GLOBAL: _book(city.global_lines, GLOBAL, city, day)}
+    market = RollingMarket(day, books, power_w, submit=submit_before_gate(city.bsps.careless), n_threads=n_threads)
+    plan = Plan(city=city, day=day, register=register, power_w=power_w, market=market, n_threads=n_threads)
+    local, globally = _LocalSession(plan), _GlobalSession(plan)
+    market.run(
+        {
+            "LFP": StageRules(local.clear, needed=local.needed, check=local.check),
+            "MSD": StageRules(globally.clear, check=globally.check),
+        },
+        progress=progress,
     )
-    for session in plan.sequencer:
-        progress(f"session {session.name}")
-        forecast = city.forecast(day, session.number)
-        run = _local_session if session.operator == LOCAL else _global_session
-        plan.records.append(run(plan, session, forecast))
-    plan.slots.check_exclusive(plan.awards_w[LOCAL].sum(axis=0), plan.awards_w[GLOBAL].sum(axis=0))
     return plan
 
 
@@ -216,58 +212,30 @@ def forecast_margin_kw(city: City, forecast: Forecast, steps: slice, n_threads: 
     return np.ascontiguousarray((ONE_SIDED_95 * np.sqrt(own + shared**2))[grid.forest.rank])
 
 
-def _offers(plan: Plan, session: Session) -> tuple[Restatement, LinePower, int]:
-    """Open the session: release its own preliminary holds, let BSPs restate, check what they still may sell."""
-    operator = session.operator
-    plan.slots.release(operator, session.plan.start)
-    plan.awards_w[operator, :, :, session.plan] = 0
-    up_w, down_w = plan.power_w[operator]
-    power = line_power(plan.books[operator], plan.slots, up_w, down_w, steps=session.plan, n_threads=plan.n_threads)
-    # BSPs restate in the hour before the gate, always in the same order
-    book = plan.books[operator]
-    times = session.gate - 3600 + book.submitted_at * 3600 // max(book.n_lines, 1)
-    submitted = submit(book, power, careless=plan.city.bsps.careless, submitted_at=times)
-    restated = restate(submitted, power, gate=session.gate, steps=session.plan)
-    blocked = plan.slots.unavailable(operator)[:, session.plan] & (
-        (up_w[:, session.plan] > 0) | (down_w[:, session.plan] > 0)
-    )
-    return restated, power, int(blocked.any(axis=1).sum())
-
-
-def _award(plan: Plan, session: Session, book: OfferBook, power: LinePower, accepted_w: Int64s) -> tuple[Int64s, int]:
-    """Split awards over PODs and hold the slots; returns what each line really got, and the slots held."""
-    awards = split_awards(
-        accepted_w, book.indptr, book.pods, power.member_w, line_id=book.line_id, n_threads=plan.n_threads
-    )
-    held = plan.slots.hold(session.operator, book.pods, awards.selected, firm=session.firm)
-    of_member = book.direction[book.line_of_member]
-    for direction in (UP, DOWN):
-        rows = np.where(of_member == direction, book.pods, -1)
-        plan.awards_w[session.operator, direction] += sum_members(
-            awards.member_w, rows, plan.city.n_pods, n_threads=plan.n_threads
-        )
-    return accepted_w - awards.short_w, held
-
-
-def _local_session(plan: Plan, session: Session, forecast: Forecast) -> SessionRecord:
+class _LocalSession:
     """LFP: needs of the forecast, local selection, awards, and the traffic light of the rest of the day."""
-    city, steps = plan.city, session.plan
-    p_kw, q_kvar = (np.ascontiguousarray(x[:, steps]) for x in (forecast.p_kw, forecast.q_kvar))
-    restated, power, blocked = _offers(plan, session)
-    book = restated.book
-    shape = book.quantity_w.shape
-    record = SessionRecord(session, book, np.zeros(shape, np.int64), np.zeros(shape, np.uint8), blocked_pods=blocked)
-    margin_kw = forecast_margin_kw(city, forecast, steps, plan.n_threads)
-    record.needs = find_needs(city.grid, p_kw, q_kvar, margin_kw=margin_kw, n_threads=plan.n_threads)
-    if len(record.needs) == 0:
-        session.skip()
-    else:
-        session.open()
-        session.close()
-        record.restatement, record.findings = restated, restated.findings
-        record.clearing = clear_local(
+
+    __slots__ = ("clearing", "margin_kw", "needs", "p_kw", "plan", "q_kvar")
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+
+    def needed(self, session: Session, market: RollingMarket) -> bool:
+        plan, steps = self.plan, session.plan
+        forecast = plan.city.forecast(plan.day, session.number)
+        self.p_kw, self.q_kvar = (np.ascontiguousarray(x[:, steps]) for x in (forecast.p_kw, forecast.q_kvar))
+        self.margin_kw = forecast_margin_kw(plan.city, forecast, steps, plan.n_threads)
+        self.clearing: LocalSelection | None = None
+        self.needs = find_needs(
+            plan.city.grid, self.p_kw, self.q_kvar, margin_kw=self.margin_kw, n_threads=plan.n_threads
+        )
+        return len(self.needs) > 0
+
+    def clear(self, session: Session, books: tuple[OfferBook, ...], market: RollingMarket) -> list[Int64s]:
+        (book,), city, steps = books, self.plan.city, session.plan
+        self.clearing = clear_local(
             city.grid,
-            record.needs.rows,
+            self.needs.rows,
             node=book.node,
             direction=book.direction,
             quantity_w=np.ascontiguousarray(book.quantity_w[:, steps]),
@@ -275,30 +243,48 @@ def _local_session(plan: Plan, session: Session, forecast: Forecast) -> SessionR
             submitted_at=book.submitted_at,
             offer_id=book.line_id,
             group=city.places.perimeter_of_node,
-            n_threads=plan.n_threads,
+            n_threads=self.plan.n_threads,
         )
-        accepted = np.zeros(shape, np.int64)
-        accepted[:, steps] = record.clearing.accepted_w
-        record.reason[:, steps] = record.clearing.reason
-        record.accepted_w, record.n_slots_held = _award(plan, session, book, power, accepted)
-        record.open_w = least_open_w(
-            city.grid,
-            record.needs.rows,
-            book.node,
-            book.direction,
-            record.accepted_w[:, steps],
-            n_threads=plan.n_threads,
-        )
-        session.clear()
-        session.check()
-    _publish_light(plan, session, record, p_kw, q_kvar, margin_kw)
-    return record
+        return [_whole_day(self.clearing.accepted_w, self.plan.day, steps)]
+
+    def check(self, session: Session, purchases: tuple[Purchase, ...], market: RollingMarket) -> int:
+        plan, steps = self.plan, session.plan
+        record = _record(session, purchases[0])
+        record.needs, record.clearing = self.needs, self.clearing
+        if self.clearing is not None:
+            record.reason[:, steps] = self.clearing.reason
+            record.open_w = least_open_w(
+                plan.city.grid,
+                self.needs.rows,
+                record.book.node,
+                record.book.direction,
+                record.accepted_w[:, steps],
+                n_threads=plan.n_threads,
+            )
+        _compute_light(plan, session, record, self.p_kw, self.q_kvar, self.margin_kw)
+        plan.records.append(record)
+        return session.number
 
 
-def _publish_light(
+def _record(session: Session, bought: Purchase) -> SessionRecord:
+    """Start the record of a session; one that was skipped has no restatement."""
+    skipped = session.skipped
+    return SessionRecord(
+        session,
+        bought.book,
+        bought.accepted_w,
+        np.zeros(bought.accepted_w.shape, np.uint8),
+        restatement=None if skipped else bought.restatement,
+        n_slots_held=bought.n_slots_held,
+        blocked_pods=bought.blocked_pods,
+        findings=() if skipped else bought.findings,
+    )
+
+
+def _compute_light(
     plan: Plan, session: Session, record: SessionRecord, p_kw: Floats, q_kvar: Floats, margin_kw: Floats
 ) -> None:
-    """Compute and publish capability and colours with the local awards that stand now."""
+    """Compute capability and colours with the local awards that stand now."""
     city, day, steps = plan.city, plan.day, session.plan
     label = city.places.perimeter_of_node
     n_perimeters = city.places.perimeter_ids.size
@@ -320,7 +306,7 @@ def _publish_light(
         n_threads=plan.n_threads,
     )
     needs = record.needs
-    assert needs is not None  # set by the session before it publishes
+    assert needs is not None  # set by the session before
     rules: dict[str, Any] = {}
     for way, name, thermal, voltage in (
         (UP, "up", needs.rows.lower_kw > 0, needs.rows.w_lower > 0),
@@ -340,13 +326,6 @@ def _publish_light(
         version=session.number,
         **rules,
     )
-    awarded = record.accepted_w.any(axis=1)
-    plan.sequencer.messages.add_session(
-        session,
-        n_offering=np.unique(record.book.bsp[record.book.quantity_w.any(axis=1)]).size,
-        n_awarded=np.unique(record.book.bsp[awarded]).size,
-    )
-    session.publish(light_version=session.number)
 
 
 def _whole_day(values: npt.NDArray[Any], day: MarketDay, steps: slice) -> npt.NDArray[Any]:
@@ -362,56 +341,47 @@ def _whole_day_capability(result: CapabilityResult, day: MarketDay, steps: slice
     return SimpleNamespace(**{name: _whole_day(getattr(result, name), day, steps) for name in names})
 
 
-def _global_session(plan: Plan, session: Session, forecast: Forecast) -> SessionRecord:
+class _GlobalSession:
     """MSD: the TSO's selection under light and mutual unavailability, then the DSO's AC check of the outcome."""
-    city, day, steps = plan.city, plan.day, session.plan
-    restated, power, blocked = _offers(plan, session)
-    session.open()
-    session.close()
-    book = restated.book
-    light = plan.records[-1].light
-    assert light is not None  # every LFP publishes one
-    needs = city.global_needs(day, session.number)
-    zone = city.places.zone_of_node[city.pods.node]
-    n_zones = city.places.zone_ids.size
-    up_w, down_w = (sum_members(plan.awards_w[LOCAL, way], zone, n_zones) for way in (UP, DOWN))
-    selection = select_global(
-        book,
-        residual_need(needs.need_w, up_w, down_w, day, steps=steps),
-        light,
-        day,
-        zone=city.aggregates.zone[book.aggregate],
-        price_cap_ueur_per_mwh=needs.price_cap_ueur_per_mwh,
-    )
-    accepted, held = _award(plan, session, book, power, selection.accepted_w)
-    session.clear()
-    check = check_outcome(
-        city.grid,
-        np.ascontiguousarray(forecast.p_kw[:, steps]),
-        np.ascontiguousarray(forecast.q_kvar[:, steps]),
-        local_up_kw=plan.node_kw(LOCAL, UP)[:, steps],
-        local_down_kw=plan.node_kw(LOCAL, DOWN)[:, steps],
-        global_up_kw=plan.node_kw(GLOBAL, UP)[:, steps],
-        global_down_kw=plan.node_kw(GLOBAL, DOWN)[:, steps],
-        n_threads=plan.n_threads,
-    )
-    session.check()
-    awarded = accepted.any(axis=1)
-    plan.sequencer.messages.add_session(
-        session,
-        n_offering=np.unique(book.bsp[book.quantity_w.any(axis=1)]).size,
-        n_awarded=np.unique(book.bsp[awarded]).size,
-    )
-    session.publish()
-    return SessionRecord(
-        session,
-        book,
-        accepted,
-        day.from_mtu(selection.reason, selection.mtu),
-        restatement=restated,
-        selection=selection,
-        check=check,
-        n_slots_held=held,
-        blocked_pods=blocked,
-        findings=restated.findings,
-    )
+
+    __slots__ = ("plan", "selection")
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+
+    def clear(self, session: Session, books: tuple[OfferBook, ...], market: RollingMarket) -> list[Int64s]:
+        (book,), city, day = books, self.plan.city, self.plan.day
+        light = self.plan.records[-1].light
+        assert light is not None  # every LFP publishes one
+        needs = city.global_needs(day, session.number)
+        zone = city.places.zone_of_node[city.pods.node]
+        n_zones = city.places.zone_ids.size
+        up_w, down_w = (sum_members(market.awards_w[LOCAL, way], zone, n_zones) for way in (UP, DOWN))
+        self.selection = select_global(
+            book,
+            residual_need(needs.need_w, up_w, down_w, day, steps=session.plan),
+            light,
+            day,
+            zone=city.aggregates.zone[book.aggregate],
+            price_cap_ueur_per_mwh=needs.price_cap_ueur_per_mwh,
+        )
+        return [self.selection.accepted_w]
+
+    def check(self, session: Session, purchases: tuple[Purchase, ...], market: RollingMarket) -> int:
+        plan, steps = self.plan, session.plan
+        forecast = plan.city.forecast(plan.day, session.number)
+        record = _record(session, purchases[0])
+        record.selection = self.selection
+        record.reason = plan.day.from_mtu(self.selection.reason, self.selection.mtu)
+        record.check = check_outcome(
+            plan.city.grid,
+            np.ascontiguousarray(forecast.p_kw[:, steps]),
+            np.ascontiguousarray(forecast.q_kvar[:, steps]),
+            local_up_kw=plan.node_kw(LOCAL, UP)[:, steps],
+            local_down_kw=plan.node_kw(LOCAL, DOWN)[:, steps],
+            global_up_kw=plan.node_kw(GLOBAL, UP)[:, steps],
+            global_down_kw=plan.node_kw(GLOBAL, DOWN)[:, steps],
+            n_threads=plan.n_threads,
+        )
+        plan.records.append(record)
+        return 0
