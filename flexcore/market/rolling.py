@@ -5,7 +5,7 @@ for every coordination scheme. In a joint stage both operators buy, and no POD i
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -150,7 +150,7 @@ class _Opened:
     restatement: Restatement
     power: LinePower
     blocked_pods: int
-    released_w: Int64s = field(default_factory=lambda: np.zeros((2, 0, 0), np.int64))
+    released_w: Int64s
 
 
 class RollingMarket:
@@ -195,13 +195,12 @@ class RollingMarket:
 
     Notes
     -----
-    An operator's preliminary awards are released once in each session, by the first stage in which it buys; a later
-    stage of the same session buys in addition. With recovery times a clearing may accept what the PODs of a line
-    cannot give in every step; `Purchase.short_w` says how much.
+    Each stage releases the preliminary awards of those who buy in it, also where an operator buys in several stages of
+    a session: its needs are what the standing awards (`awards_w`) leave open. With recovery times a clearing may accept
+    what the PODs of a line cannot give in every step; `Purchase.short_w` says how much.
     """
 
     __slots__ = (
-        "_released",
         "awards_w",
         "books",
         "day",
@@ -257,7 +256,6 @@ class RollingMarket:
         self.split_policy = split_policy
         self.n_threads = n_threads
         self.records: list[StageRecord] = []
-        self._released: dict[int, int] = {}
 
     def run(
         self, rules: Mapping[str, StageRules], *, progress: Callable[[str], None] | None = None
@@ -341,13 +339,10 @@ class RollingMarket:
     def _release(self, session: Session, operator: int) -> Int64s:
         """Free the operator's preliminary slots and awards; returns the awards, (2, n_pods, steps of the plan)."""
         awards = self.awards_w[operator][:, :, session.plan]  # a view
-        before = np.zeros(awards.shape, np.int64)
-        if self._released.get(operator) != session.number:
-            self._released[operator] = session.number
-            gone = self.slots.state[:, session.plan] == preliminary(operator)
-            np.copyto(before, awards, where=gone)
-            np.copyto(awards, 0, where=gone)
-            self.slots.release(operator, session.plan.start)
+        gone = self.slots.state[:, session.plan] == preliminary(operator)
+        before = np.where(gone, awards, 0)
+        np.copyto(awards, 0, where=gone)
+        self.slots.release(operator, session.plan.start)
         return before
 
     def _award(self, session: Session, opened: list[_Opened], accepted: list[Int64s]) -> tuple[Purchase, ...]:
