@@ -12,6 +12,7 @@ from flexcore.errors import OfferError, StateError, TimeSeriesError, ValidationE
 from flexcore.market.global_selection import residual_need
 from flexcore.market.merit_order import MAX_W, select_capped
 from flexcore.market.offers import offer_book
+from flexcore.market.recovery import rebound
 from flexcore.market.rolling import RollingMarket, StageRules, submit_before_gate
 from flexcore.market.sessions import LFP_MSD, SKIPPED, Sequencer, Stage, session_times
 from flexcore.market.slots import GLOBAL_FIRM, GLOBAL_PRELIMINARY, LOCAL_FIRM, Slots
@@ -250,6 +251,25 @@ def test_recovery_follows_what_the_sessions_plan_anew():
     assert last.firm.start.tolist() == [20, 24, 28]
     # LFP_2 in between could not have used POD 2 in hours 5 to 7, nor MSD_3 in hour 8
     assert record(market, "LFP_2").unavailability.preliminary.pod.tolist() == [2, 2, 2]
+
+
+@pytest.mark.rule("MUT-05")
+def test_what_comes_back_after_a_global_award_enters_the_forecast_of_the_next_local_session():
+    forecast_w, limit_w = 9_500, 10_000
+    needs = {"MSD_1": hours(4_000, HOUR_6), "MSD_2": hours(4_000, HOUR_6)}
+
+    def local(session, books, market):
+        back = rebound(market.awards_w.sum(axis=0), [800] * 4, n_back=8)
+        over = np.maximum(forecast_w + back.load_w.sum(axis=0) - limit_w, 0)
+        return merit_order({session.name: over}, session, books, market)
+
+    market = RollingMarket(DAY, BOOKS, POWER)
+    market.run({"LFP": StageRules(local, check=light), "MSD": StageRules(partial(merit_order, needs))})
+    # 4 kW for an hour, of which 80 % come back within two hours: 1.6 kW, 1.1 kW beyond the limit
+    first, second = (record(market, f"LFP_{k}").purchases[0].accepted_w[0] for k in (1, 2))
+    assert not first.any()
+    assert (second[24:32] == 1_100).all()
+    assert second.sum() == 8 * 1_100
 
 
 def test_forecasts_may_change_the_power_from_session_to_session():
