@@ -93,6 +93,7 @@ CODES: dict[str, str] = {
     "FX-M282": "a POD is selected for longer than its maximum run time",
     "FX-M283": "a clearing returned something else than an award for each line and step",
     "FX-M284": "a market of the day has no rules, or no offer book for an operator that buys in it",
+    "FX-M285": "more is taken back than was awarded, or a slot that is not held",
     "FX-R001": "a POD code does not match the pattern",
     "FX-R002": "a POD code is given more than once",
     "FX-R003": "a POD lies at a node that the grid does not have",

@@ -12,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from flexcore.arrays import as_int
-from flexcore.errors import Finding, Findings, OfferError
+from flexcore.errors import Findings, OfferError
 from flexcore.market.awards import split_awards, sum_members
 from flexcore.market.offers import LinePower, OfferBook, Restatement, line_power, restate, submit
+from flexcore.market.purchases import Purchase, Redispatch, StageRecord, redispatch_table
 from flexcore.market.sessions import LFP_MSD, Sequencer, Session, Stage
-from flexcore.market.slots import OPERATOR_NAMES, Slots, Unavailability, preliminary
+from flexcore.market.slots import OPERATOR_NAMES, Slots, preliminary
 from flexcore.market_day import MarketDay
-from flexcore.units import DOWN, UP, WQH_PER_MWH
+from flexcore.units import DOWN, UP
 
 Int64s = npt.NDArray[np.int64]
 
@@ -26,83 +27,6 @@ Int64s = npt.NDArray[np.int64]
 PowerOf = Callable[[Session, int], npt.ArrayLike]
 #: What the BSPs submit, given their free and held power: (session, book, power) -> book.
 Submit = Callable[[Session, OfferBook, LinePower], OfferBook]
-
-
-@dataclass(frozen=True, slots=True)
-class Redispatch:
-    """How an operator's new plan differs from its preliminary one (MUT-03), in whole watt quarter-hours.
-
-    Attributes
-    ----------
-    before_wqh : int
-        Preliminary awards that the session released: `kept_wqh + released_wqh`.
-    kept_wqh : int
-        The part that the same PODs have again in the same direction and quarter-hours.
-    released_wqh, new_wqh : int
-        What only the old plan, and what only the new one, takes.
-    """
-
-    before_wqh: int
-    kept_wqh: int
-    released_wqh: int
-    new_wqh: int
-
-
-@dataclass(slots=True)
-class Purchase:
-    """What one operator bought in one stage of a session.
-
-    Attributes
-    ----------
-    operator : int
-    restatement : Restatement
-        The offers at the gate; `restatement.book` is what the clearing saw.
-    accepted_w : ndarray of int64, shape (n_lines, n_steps)
-        Awards of the lines: what the clearing accepted, less `short_w`. [W]
-    short_w : ndarray of int64, shape (n_lines, n_steps)
-        Accepted power that no POD could give: taken by another line in the same quarter-hour, or in recovery. [W]
-    n_slots_held : int
-        Slots (POD and quarter-hour) that it holds since.
-    blocked_pods : int
-        PODs with power that it could not select in some quarter-hour of the plan.
-    redispatch : Redispatch
-    """
-
-    operator: int
-    restatement: Restatement
-    accepted_w: Int64s
-    short_w: Int64s
-    n_slots_held: int
-    blocked_pods: int
-    redispatch: Redispatch
-
-    @property
-    def book(self) -> OfferBook:
-        """Offers as restated and accepted into the session."""
-        return self.restatement.book
-
-    @property
-    def findings(self) -> tuple[Finding, ...]:
-        """Findings of the gate (OFR-02)."""
-        return self.restatement.findings
-
-
-@dataclass(slots=True)
-class StageRecord:
-    """What one stage of one session did.
-
-    Attributes
-    ----------
-    session : Session
-    purchases : tuple of Purchase
-        One for each operator that buys, in the order of `session.operators`.
-    unavailability : Unavailability
-        What it published: firm and preliminary (SES-03).
-    """
-
-    session: Session
-    purchases: tuple[Purchase, ...]
-    unavailability: Unavailability
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +42,7 @@ class StageRules:
         `needed(session, market)`: False skips a stage that is held on occurrence (SES-04). Always held by default.
     check : callable, optional
         `check(session, purchases, market)`: called when the awards are held and before anything is published, also in
-        a skipped session; returns the version of the traffic light, 0 for none.
+        a skipped session; returns the version of the traffic light, 0 for none. Here the DSO may `take_back` awards.
     """
 
     clear: "Callable[[Session, tuple[OfferBook, ...], RollingMarket], Sequence[npt.ArrayLike]]"
@@ -380,37 +304,64 @@ class RollingMarket:
             redispatch = Redispatch(*(int(n) for n in counts))
             purchases.append(
                 Purchase(
-                    side.operator, side.restatement, wanted - short_w, short_w, held, side.blocked_pods, redispatch
+                    side.operator,
+                    side.restatement,
+                    wanted - short_w,
+                    short_w,
+                    held,
+                    side.blocked_pods,
+                    redispatch,
+                    np.zeros_like(wanted),
                 )
             )
         return tuple(purchases)
+
+    def take_back(self, purchase: Purchase, cut_w: npt.ArrayLike) -> None:
+        """Take power out of the awards of a purchase before they are published; what carries nothing is free again.
+
+        Parameters
+        ----------
+        purchase : Purchase
+            As handed to `StageRules.check`; its `accepted_w`, `cut_w` and `n_slots_held` are brought up to date.
+        cut_w : array_like of int, shape (2, n_pods, n_steps)
+            Power to be taken by direction and POD, for example from `flexcore.market.award_cut.cut_awards`. [W]
+
+        Raises
+        ------
+        OfferError
+            FX-M285 with the PODs from which more is taken than this purchase gave them; nothing is changed then.
+        ValidationError
+            FX-A001, FX-A002, FX-A004 a cut of wrong shape, type or sign.
+        """
+        book, standing = purchase.book, self.awards_w[purchase.operator]
+        cut = as_int(cut_w, "cut_w", shape=standing.shape, lo=0)
+        of_member = book.direction[book.line_of_member]
+        member_w = cut[of_member, book.pods]
+        of_lines = sum_members(member_w, book.line_of_member, book.n_lines, n_threads=self.n_threads)
+        too_much: npt.NDArray[np.bool_] = np.asarray((cut > standing).any(axis=(0, 2)))
+        offered = np.zeros(standing.shape[:2], np.bool_)
+        offered[of_member, book.pods] = True
+        too_much |= (~offered & cut.any(axis=2)).any(axis=0)
+        over_line = np.asarray((of_lines > purchase.accepted_w).any(axis=1))
+        too_much[book.pods[over_line[book.line_of_member]]] = True
+        bad = np.flatnonzero(too_much)
+        if bad.size:
+            found = Findings("cut_w", standing.shape[1])
+            found.add("FX-M285", f"more is taken from {bad.size} PODs than they were awarded", ids=bad)
+            found.raise_errors(OfferError)
+        emptied = cut.any(axis=0) & ~(standing > cut).any(axis=0)  # before the cut, which may be a view of the awards
+        standing -= cut
+        purchase.accepted_w = purchase.accepted_w - of_lines
+        purchase.cut_w = purchase.cut_w + of_lines
+        purchase.n_slots_held -= self.slots.give_back(purchase.operator, emptied)
 
     def redispatch_table(self) -> Any:
         """Return what each session changed in its buyer's plan, as a pyarrow Table.
 
         One row per stage and operator: energy of the preliminary plan that was released, and how much of it was kept,
-        given back and newly selected, in MWh; and how much of the new plan became firm.
+        given back and newly selected, in MWh; what was taken back from the new one; how much of it became firm.
         """
-        import pyarrow as pa
-
-        rows = []
-        for record in self.records:
-            session = record.session
-            for purchase in record.purchases:
-                counts = purchase.redispatch
-                rows.append(
-                    {
-                        "session": session.number,
-                        "market": session.market,
-                        "operator": OPERATOR_NAMES[purchase.operator],
-                        "before_mwh": counts.before_wqh / WQH_PER_MWH,
-                        "kept_mwh": counts.kept_wqh / WQH_PER_MWH,
-                        "released_mwh": counts.released_wqh / WQH_PER_MWH,
-                        "new_mwh": counts.new_wqh / WQH_PER_MWH,
-                        "firm_mwh": int(purchase.accepted_w[:, session.firm].sum()) / WQH_PER_MWH,
-                    }
-                )
-        return pa.Table.from_pylist(rows)
+        return redispatch_table(self.records)
 
 
 def _count_bsps(books: tuple[OfferBook, ...], power_w: list[Int64s]) -> int:

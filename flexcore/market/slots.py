@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.arrays import as_int
+from flexcore.arrays import as_bool, as_int
 from flexcore.chunks import run_chunks
 from flexcore.errors import Findings, StateError
 from flexcore.units import GLOBAL, LOCAL
@@ -357,6 +357,34 @@ class Slots:
         side = self._side(operator)
         start, stop, _ = steps.indices(self.n_steps)
         return self._replace(preliminary(side), firm(side), start, stop)
+
+    def give_back(self, operator: int, mask: npt.ArrayLike) -> int:
+        """Free slots of the operator, firm or preliminary: those of awards that were taken back in full (CHK-02).
+
+        Parameters
+        ----------
+        operator : {LOCAL, GLOBAL}
+        mask : array_like of bool, shape (n_pods, n_steps)
+
+        Returns
+        -------
+        int
+            Number of slots freed.
+
+        Raises
+        ------
+        StateError
+            FX-M285 with the PODs that the operator does not hold in a marked step; nothing is changed then.
+        """
+        marked = as_bool(mask, "mask", shape=(self.n_pods, self.n_steps))
+        bad = np.flatnonzero((marked & ~self.held(operator)).any(axis=1))
+        if bad.size:
+            found = Findings("slots", self.n_pods)
+            found.add("FX-M285", f"{bad.size} PODs are not held by the {OPERATOR_NAMES[operator]} operator", ids=bad)
+            found.raise_errors(StateError)
+        self._state[marked] = FREE
+        self.mark_recovery()
+        return int(np.count_nonzero(marked))
 
     def block(self, pods: npt.ArrayLike, mask: npt.ArrayLike) -> int:
         """Block free slots for both operators for good (suspension, outage); held ones keep their holder.

@@ -23,7 +23,8 @@ from flexcore.market.clearing import LocalSelection, clear_local
 from flexcore.market.global_selection import GlobalSelection, residual_need, select_global
 from flexcore.market.grid_check import OutcomeCheck, check_outcome
 from flexcore.market.offers import OfferBook, Restatement, members_of_lines, offer_book
-from flexcore.market.rolling import Purchase, RollingMarket, StageRules, submit_before_gate
+from flexcore.market.purchases import Purchase
+from flexcore.market.rolling import RollingMarket, StageRules, submit_before_gate
 from flexcore.market.sessions import Sequencer, Session
 from flexcore.market.slots import Slots
 from flexcore.market.traffic_light import (

@@ -109,7 +109,7 @@ def test_two_buyers_in_one_call_never_get_the_same_pod():
 N_PODS, N_STEPS = 3, 9
 LIMITS = st.lists(st.integers(0, 3), min_size=N_PODS, max_size=N_PODS)
 ACTION = st.tuples(
-    st.sampled_from(["hold", "hold", "release", "firm", "block"]),
+    st.sampled_from(["hold", "hold", "release", "firm", "block", "give back", "give back what is held"]),
     st.sampled_from([LOCAL, GLOBAL]),
     st.lists(st.integers(0, N_PODS - 1), max_size=3),
     st.lists(st.integers(0, 3), min_size=N_STEPS, max_size=N_STEPS).map(lambda marks: [mark == 0 for mark in marks]),
@@ -135,9 +135,20 @@ def test_any_history_with_recovery_equals_the_dict_reference(recovery, max_run, 
             assert slots.release(operator, step) == expected.release(operator, step)
         elif kind == "firm":
             assert slots.make_firm(operator, slice(0, step)) == expected.make_firm(operator, range(step))
-        else:
+        elif kind == "block":
             slots.block(pods, np.array(mask))
             expected.block(pods, [mask] * len(pods))
+        else:
+            marked = np.zeros((N_PODS, N_STEPS), bool)
+            marked[pods] = mask
+            if kind == "give back what is held":
+                marked &= slots.held(operator)
+            done = expected.give_back(operator, marked)
+            try:
+                assert slots.give_back(operator, marked) == marked.sum()
+                assert done
+            except StateError:
+                assert not done
         assert slots.state.tolist() == [[expected.state(pod, t) for t in range(N_STEPS)] for pod in range(N_PODS)]
         for side in (LOCAL, GLOBAL):
             marked = [[expected.unavailable(side, pod, t) for t in range(N_STEPS)] for pod in range(N_PODS)]

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import flexcore as fx
 from flexcore.errors import OfferError, StateError, TimeSeriesError, ValidationError
+from flexcore.market.award_cut import cut_awards
 from flexcore.market.global_selection import residual_need
 from flexcore.market.merit_order import MAX_W, select_capped
 from flexcore.market.offers import offer_book
@@ -18,6 +19,7 @@ from flexcore.market.sessions import LFP_MSD, SKIPPED, Sequencer, Stage, session
 from flexcore.market.slots import GLOBAL_FIRM, GLOBAL_PRELIMINARY, LOCAL_FIRM, Slots
 from flexcore.market_day import MarketDay
 from flexcore.units import DOWN, GLOBAL, LOCAL, UP
+from tests.grid.networks import feeder
 from tests.reference.market_slots import requests
 
 DAY = MarketDay("2026-05-20")
@@ -272,6 +274,61 @@ def test_what_comes_back_after_a_global_award_enters_the_forecast_of_the_next_lo
     assert second.sum() == 8 * 1_100
 
 
+@pytest.mark.rule("CHK-02")
+def test_the_dso_takes_back_what_its_grid_cannot_carry_before_anything_is_published():
+    # all four PODs lie at node 2, whose branch carries 8 kVA; 6 kW flow there, and the TSO asks for 4 kW more
+    grid = feeder([-1, 0, 1], s_max=(np.inf, np.inf, 8.0), r=1e-6, x=1e-6)
+    p_kw = np.zeros((3, 96))
+    p_kw[2] = 6.0
+    books = {GLOBAL: book_of(GLOBAL, (DOWN, 1, [0, 1, 3]), (UP, 1, [2]))}
+    alone = (Stage("MSD", (GLOBAL,), 150, 105),)
+
+    def clear(session, books, market):
+        wanted = np.zeros(books[0].quantity_w.shape, np.int64)
+        wanted[0] = hours(4_000, HOUR_6) if session.number == 1 else 0
+        return [wanted]
+
+    def check(session, purchases, market):
+        (bought,) = purchases
+        way, pod = np.nonzero(market.awards_w[GLOBAL].any(axis=2))
+        awards_w = market.awards_w[GLOBAL][way, pod]
+        cut = cut_awards(grid, p_kw, 0 * p_kw, node=np.full(pod.size, 2), direction=way, award_w=awards_w)
+        cut_w = np.zeros_like(market.awards_w[GLOBAL])
+        cut_w[way, pod] = cut.cut_w
+        for wrong in (cut_w + market.awards_w[GLOBAL] + 1, np.roll(cut_w, 1, axis=0)):
+            if wrong.any():
+                with pytest.raises(OfferError) as error:
+                    market.take_back(bought, wrong)
+                assert error.value.codes == ("FX-M285",)
+        market.take_back(bought, cut_w)
+        cut.tell(market.sequencer.messages, session, np.zeros(pod.size, int))
+        assert cut.after.n_violations == 0
+        return 0
+
+    market = RollingMarket(DAY, books, POWER, stages=alone)
+    market.run({"MSD": StageRules(clear, check=check)})
+    first = market.records[0]
+    (bought,) = first.purchases
+    # POD 0 gives 3 kW and POD 1 the fourth; of them 2 kW go, POD 0 first
+    assert bought.cut_w[0, HOUR_6].tolist() == pytest.approx([2_000] * 4, abs=5)
+    assert (bought.accepted_w + bought.cut_w)[0, 20] == 4_000
+    assert market.redispatch_table()["cut_mwh"].to_pylist()[0] == pytest.approx(0.002, rel=1e-2)
+    assert bought.n_slots_held == first.unavailability.pod.size * 4 == 8
+    told = [row for row in market.sequencer.messages.to_arrow().to_pylist() if row["kind"] == "award cut"]
+    assert [(row["receiver"], row["session"]) for row in told] == [("BSP", 1), ("TSO", 1)]
+    # an award that is taken back in full leaves its POD free
+    other = RollingMarket(DAY, books, POWER, stages=alone)
+
+    def all_of_it(session, purchases, market):
+        market.take_back(purchases[0], market.awards_w[GLOBAL])
+        return 0
+
+    other.run({"MSD": StageRules(clear, check=all_of_it)})
+    assert not other.slots.state.any()
+    assert other.records[0].purchases[0].n_slots_held == 0
+    assert not other.records[0].unavailability.pod.size
+
+
 def test_forecasts_may_change_the_power_from_session_to_session():
     def power_w(session, operator):
         return POWER[operator] // session.number
@@ -359,13 +416,8 @@ def test_in_a_joint_market_both_buy_at_once_and_never_the_same_pod():
     assert "DSO and TSO" in market.sequencer.messages.to_arrow()["receiver"].to_pylist()
 
 
-@pytest.mark.rule("MUT-01")
-@pytest.mark.rule("MUT-03")
-@pytest.mark.rule("MUT-05")
-@pytest.mark.parametrize("stages", [LFP_MSD, JOINT, AGAIN], ids=["d41", "joint", "again"])
-@settings(max_examples=25, deadline=None)
-@given(st.integers(0, 10**9), st.sampled_from(["2026-03-29", "2026-05-20", "2026-10-25"]), st.booleans())
-def test_no_pod_is_ever_held_by_both_under_any_random_clearing(stages, seed, date, limited):
+def random_day(stages, seed, date, limited):
+    """A day under a clearing that accepts anything, with every rule of mutual unavailability checked on the way."""
     day, rng = MarketDay(date), np.random.default_rng(seed)
     n_pods = 7
     lines = [(way, 1, np.flatnonzero(rng.random(n_pods) < 0.7).tolist()) for way in (UP, DOWN)]
@@ -422,6 +474,28 @@ def test_no_pod_is_ever_held_by_both_under_any_random_clearing(stages, seed, dat
             if bought.operator == operator
         ]
         assert sum(changes) == market.awards_w[operator].sum()
+
+
+SCHEMES = pytest.mark.parametrize("stages", [LFP_MSD, JOINT, AGAIN], ids=["d41", "joint", "again"])
+DAYS = st.sampled_from(["2026-03-29", "2026-05-20", "2026-10-25"])
+
+
+@pytest.mark.rule("MUT-01")
+@pytest.mark.rule("MUT-03")
+@pytest.mark.rule("MUT-05")
+@SCHEMES
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**9), DAYS, st.booleans())
+def test_no_pod_is_ever_held_by_both_under_any_random_clearing(stages, seed, date, limited):
+    random_day(stages, seed, date, limited)
+
+
+@pytest.mark.nightly
+@SCHEMES
+@settings(max_examples=500, deadline=None)
+@given(st.integers(0, 10**9), DAYS, st.booleans())
+def test_campaign_no_pod_is_ever_held_by_both(stages, seed, date, limited):
+    random_day(stages, seed, date, limited)
 
 
 def test_threads_change_no_bit():

@@ -43,6 +43,14 @@ class DictSlots:
             del self.holder[slot]
         return len(gone)
 
+    def give_back(self, operator, mask):
+        marked = [(pod, t) for pod in range(self.n_pods) for t in range(self.n_steps) if mask[pod][t]]
+        if any(self.holder.get(slot, (None,))[0] != operator for slot in marked):
+            return False
+        for slot in marked:
+            del self.holder[slot]
+        return True
+
     def make_firm(self, operator, steps):
         turned = [slot for slot, held in self.holder.items() if held == (operator, False) and slot[1] in steps]
         for slot in turned:
