@@ -1,5 +1,6 @@
 """Every table that crosses the border of flexcore. Add a table here and its checks, docs and test data follow."""
 
+from flexcore.tables.long_term import LONG_TERM
 from flexcore.tables.registration import REGISTRATION
 from flexcore.tables.selection import SELECTION
 from flexcore.tables.spec import Column, TableSpec
@@ -109,6 +110,7 @@ _SPECS: tuple[TableSpec, ...] = (
     ),
     *REGISTRATION,
     *SELECTION,
+    *LONG_TERM,
 )
 
 #: Name to specification.
