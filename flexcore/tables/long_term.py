@@ -1,4 +1,4 @@
-"""Tables of long-term contracts: service windows, tenders, their needs and offers, and the contracts (LTC-01, LTC-02)."""
+"""Tables of long-term contracts: service windows, tenders, their needs and offers, and the contracts."""
 
 from flexcore.tables.spec import Column, TableSpec
 
@@ -111,7 +111,7 @@ LONG_TERM: tuple[TableSpec, ...] = (
             _price("availability_ueur_per_mw_h", "paid for each MW and hour of availability", _AVAILABILITY),
             _price("use_ueur_per_mwh", "paid for each MWh of use; negative: the BSP pays", _USE, lo=-_PRICE),
             Column(
-                "call_order", "int32", "0 from the market; non-market: negative before it, positive after it, ascending",
+                "call_order", "int32", "0: from the market; non-market: negative before it, positive after, ascending",
                 required=False, default=0,
             ),
             _TIME,

@@ -5,6 +5,9 @@ import itertools
 import zoneinfo
 from fractions import Fraction
 
+import numpy as np
+from scipy.optimize import Bounds, LinearConstraint, milp
+
 QUARTER = dt.timedelta(minutes=15)
 
 
@@ -117,3 +120,50 @@ def in_stages(offers, need):
     for o in sorted(range(len(offers)), key=lambda o: offers[o][:4]):
         taken[o] = min(offers[o][4], need - sum(taken))
     return taken
+
+
+def by_solver(tender, needs, offers, times):
+    """Least shortfall, then least cost, by a MILP of its own: dense, in kW and EUR, each offer with a binary."""
+    n, g = len(offers), len(needs)
+    cost = np.array([float(expected_cost(offer, needs, times)) for offer in offers]) * tender["granularity_w"] / 1e6
+    unit_kw = np.array([tender["granularity_w"] * offer["effect_permille"] / 1e6 for offer in offers])
+    most = np.array([offer["quantity_w"] // tender["granularity_w"] for offer in offers])
+    least = np.array([max(1, -(-offer["min_w"] // tender["granularity_w"])) for offer in offers])
+    for o, offer in enumerate(offers):
+        if (
+            offer["availability_ueur_per_mw_h"] > tender["availability_cap_ueur_per_mw_h"]
+            or offer["use_ueur_per_mwh"] > tender["use_cap_ueur_per_mwh"]
+        ):
+            most[o] = 0
+    weight = np.array([len(times[need["window_id"]]) for need in needs])
+    eye, none = np.eye(n), np.zeros((n, n))
+    rows = [
+        (np.hstack([eye, -np.diag(most), np.zeros((n, g))]), -np.inf, 0),  # units <= most * on
+        (np.hstack([eye, -np.diag(least), np.zeros((n, g))]), 0, np.inf),  # units >= least * on
+    ]
+    for a, b in itertools.combinations(range(n), 2):
+        if clash(offers[a], offers[b], times):
+            rows.append((np.hstack([np.zeros(n), eye[a] + eye[b], np.zeros(g)])[None], -np.inf, 1))
+    for w, need in enumerate(needs):
+        inside = np.array([need["window_id"] in offer["windows"] for offer in offers])
+        rows.append((np.r_[unit_kw * inside, none[0], np.eye(g)[w]][None], need["required_w"] / 1e3, np.inf))
+    rows.append((np.r_[cost, none[0], np.zeros(g)][None], -np.inf, tender["budget_ueur"] / 1e6))
+    bounds = Bounds(0, np.r_[most, np.ones(n), np.full(g, np.inf)])
+    whole = np.r_[np.ones(2 * n), np.zeros(g)]
+    gap = np.r_[np.zeros(2 * n), weight]
+
+    def solve(objective, extra):
+        answer = milp(
+            objective, integrality=whole, bounds=bounds, options={"mip_rel_gap": 0},
+            constraints=[LinearConstraint(*row) for row in [*rows, *extra]],
+        )  # fmt: skip
+        assert answer.status == 0
+        return [round(k) * tender["granularity_w"] for k in answer.x[:n].tolist()]
+
+    first = solve(gap, [])
+    shortfall = short(offers, needs, times, first)[1]
+    second = solve(np.r_[cost, np.zeros(n + g)], [(gap[None], -np.inf, float(shortfall) / 1e3 + 1e-4)])
+    assert short(offers, needs, times, second)[1] <= shortfall + Fraction(1, 10)
+    return short(offers, needs, times, second)[1], sum(
+        expected_cost(offer, needs, times) * w for offer, w in zip(offers, second, strict=True)
+    )
