@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy.typing as npt
 
 from flexcore.errors import Findings, OfferError, UnknownIdError
 from flexcore.market.long_term import ContractBook
-from flexcore.market.long_term_award import COST_UNITS, ENGINES, Award, TenderProblem, clashing, decide
+from flexcore.market.long_term_award import COST_UNITS, ENGINES, Award, TenderProblem, decide
 from flexcore.market.merit_order import as_rank
 from flexcore.market.service_windows import Int64s, ServiceWindows, WindowSets, positions
 from flexcore.tables import check
@@ -33,7 +34,7 @@ _ALL, _PART, _NO_NEED, _CAP, _TAKEN, _BUDGET, _DEARER, _MISFIT = range(len(REASO
 
 @dataclass(frozen=True, slots=True)
 class AuctionResult:
-    """Outcome of `auction`.
+    """Outcome of `long_term_auction`.
 
     Attributes
     ----------
@@ -104,7 +105,7 @@ class AuctionResult:
         )
 
 
-def auction(
+def long_term_auction(
     tenders: Any,
     needs: Any,
     offers: Any,
@@ -169,10 +170,14 @@ def auction(
     units, least = _whole_units(lines, lots["granularity_w"][lot])
 
     distinct, which = sets.distinct()
-    quarters, overlap = _quarters(calendar, distinct, need_window)
+    rivals = _rivals(lines, lot)
+    quarters, per_set, shared = _count(calendar, distinct, which[rivals], need_window)
+    clashes: dict[int, list[tuple[int, int]]] = {}
+    for a, b in rivals[shared].tolist():
+        clashes.setdefault(int(lot[a]), []).append((a, b))
     expected = np.where(wanted["use_quarters"] < 0, quarters[need_window], wanted["use_quarters"])
     availability, use = _unit_costs(
-        lines, lot, need_lot, need_window, wanted["activation_ppm"] * expected, sets, overlap, which
+        lines, lot, need_lot, need_window, wanted["activation_ppm"] * expected, sets, per_set[which]
     )
 
     n, awarded = lines["offer_id"].size, np.zeros(lines["offer_id"].size, np.int64)
@@ -184,7 +189,6 @@ def auction(
     )
     outcomes: list[Award] = []
     total_cost: list[int] = []
-    share = overlap[1]
     for k in range(lots["tender_id"].size):
         rows = np.flatnonzero((need_lot == k) & (wanted["required_w"] > 0))
         row_of = {int(w): i for i, w in enumerate(need_window[rows])}
@@ -192,6 +196,7 @@ def auction(
         covers = {o: frozenset(row_of[w] for w in sets.of(o) if w in row_of) for o in mine.tolist()}
         reason[mine[above[mine]]] = _CAP
         live = [o for o in mine[np.argsort(order[mine])].tolist() if covers[o] and units[o] and not above[o]]
+        place = {o: i for i, o in enumerate(live)}
         problem = TenderProblem(
             cost=[grain[k] * (availability[o] + use[o]) for o in live],
             effect=[grain[k] * int(lines["effect_permille"][o]) for o in live],
@@ -201,7 +206,11 @@ def auction(
             need=[1000 * int(w) for w in wanted["required_w"][rows]],
             weight=[int(quarters[w]) for w in need_window[rows]],
             budget=int(lots["budget_ueur"][k]) * COST_UNITS,
-            clashes=clashing(lines["aggregate"][live], share[np.ix_(which[live], which[live])]),
+            clashes=[
+                (min(place[a], place[b]), max(place[a], place[b]))
+                for a, b in clashes.get(k, [])
+                if a in place and b in place
+            ],
         )
         award = decide(problem, node_limit=node_limit, tie_nodes=tie_nodes)
         outcomes.append(award)
@@ -209,7 +218,7 @@ def auction(
         awarded[live] = [grain[k] * u for u in award.units]
         missing = problem.short(award.units)
         short[rows] = [-(-m // 1000) for m in missing]
-        reason[live] = _reasons(problem, award.units, any(missing))
+        reason[live] = _reasons(problem, award.units, missing)
     won = np.flatnonzero(awarded > 0)
     return AuctionResult(
         lines["offer_id"], lines["tender_id"], awarded, reason, _rounded(availability, awarded),
@@ -261,35 +270,44 @@ def _whole_units(lines: Columns, grain: Int64s) -> tuple[Int64s, Int64s]:
     return units, least
 
 
-def _quarters(
-    calendar: ServiceWindows, distinct: WindowSets, need_window: Int64s
-) -> tuple[Int64s, tuple[Int64s, npt.NDArray[np.bool_]]]:
-    """Return quarter-hours per window, and per set of windows with a mark of the pairs that share one."""
+def _rivals(lines: Columns, lot: Int64s) -> npt.NDArray[np.int64]:
+    """Return pairs of offers of one aggregate in one tender, shape (n_pairs, 2)."""
+    groups: dict[tuple[int, Any], list[int]] = {}
+    for o, key in enumerate(zip(lot.tolist(), lines["aggregate"].tolist(), strict=True)):
+        groups.setdefault(key, []).append(o)
+    pairs = [pair for group in groups.values() for pair in combinations(group, 2)]
+    return np.array(pairs, np.int64).reshape(-1, 2)
+
+
+def _count(
+    calendar: ServiceWindows, distinct: WindowSets, pairs: npt.NDArray[np.int64], need_window: Int64s
+) -> tuple[Int64s, Int64s, npt.NDArray[np.bool_]]:
+    """Return quarter-hours per window and per set of windows, and which pairs of sets have one in common."""
     per_window = np.zeros(calendar.n_windows, np.int64)
     per_set = np.zeros(distinct.n_sets, np.int64)
-    share = np.zeros((distinct.n_sets, distinct.n_sets), np.bool_)
+    shared = np.zeros(pairs.shape[0], np.bool_)
     for _, mask in calendar.by_month():
         per_window += mask.sum(axis=1)
         inside = distinct.overlap(mask)
         per_set += inside.sum(axis=1)
-        number = inside.astype(np.float32)
-        share |= number @ number.T > 0
+        shared |= (inside[pairs[:, 0]] & inside[pairs[:, 1]]).any(axis=1)
     empty = np.unique(need_window[per_window[need_window] == 0])
     found = Findings("service_windows", calendar.n_windows)
     if empty.size:
         found.add("FX-M270", "a window holds no quarter-hour", rows=empty, ids=calendar.window_id[empty])
     found.raise_errors(OfferError)
-    return per_window, (per_set, share)
+    return per_window, per_set, shared
 
 
 def _unit_costs(
     lines: Columns, lot: Int64s, need_lot: Int64s, need_window: Int64s, use_ppm: Int64s, sets: WindowSets,
-    overlap: tuple[Int64s, Any], which: Int64s,
+    quarters: Int64s,
 ) -> tuple[list[int], list[int]]:  # fmt: skip
     """Return availability and use cost of 1 W of each offer, in micro-EUR times `COST_UNITS`."""
     used = dict(zip(zip(need_lot.tolist(), need_window.tolist(), strict=True), use_ppm.tolist(), strict=True))
-    hours = overlap[0][which].tolist()
-    availability = [10**6 * h * p for h, p in zip(hours, lines["availability_ueur_per_mw_h"].tolist(), strict=True)]
+    availability = [
+        10**6 * h * p for h, p in zip(quarters.tolist(), lines["availability_ueur_per_mw_h"].tolist(), strict=True)
+    ]
     use = [
         price * sum(used[k, w] for w in sets.of(o))
         for o, (price, k) in enumerate(zip(lines["use_ueur_per_mwh"].tolist(), lot.tolist(), strict=True))
@@ -307,7 +325,7 @@ def _tie_rank(lines: Columns, availability: list[int], use: list[int]) -> Int64s
     return rank
 
 
-def _reasons(problem: TenderProblem, units: list[int], unserved: bool) -> list[int]:
+def _reasons(problem: TenderProblem, units: list[int], missing: list[int]) -> list[int]:
     """Explain each offer of a problem."""
     taken = {o for o, k in enumerate(units) if k}
     blocked = {a for a, b in problem.clashes if b in taken} | {b for a, b in problem.clashes if a in taken}
@@ -317,7 +335,7 @@ def _reasons(problem: TenderProblem, units: list[int], unserved: bool) -> list[i
             code = _ALL if k == problem.most[o] else _PART
         elif o in blocked:
             code = _TAKEN
-        elif unserved:
+        elif any(missing[w] for w in problem.covers[o]):
             code = _BUDGET
         else:  # offers stand in the order of cost per effective W
             later = [p for p in taken if p > o and problem.covers[p] <= problem.covers[o]]
@@ -328,10 +346,9 @@ def _reasons(problem: TenderProblem, units: list[int], unserved: bool) -> list[i
 
 
 def _rounded(unit_cost: list[int], awarded: Int64s) -> Int64s:
-    """Price awards, each rounded half to even."""
-    return np.array(
-        [round(Fraction(c * w, COST_UNITS)) for c, w in zip(unit_cost, awarded.tolist(), strict=True)], np.int64
-    )
+    """Price awards, each rounded half to even; they fit, since no budget is above 2^62 micro-EUR."""
+    amounts = [round(Fraction(c * w, COST_UNITS)) for c, w in zip(unit_cost, awarded.tolist(), strict=True)]
+    return np.array(amounts, np.int64)
 
 
 def _contracts(

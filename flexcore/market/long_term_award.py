@@ -1,9 +1,7 @@
 """Which offers of one tender are taken: by merit order where that is provably best, else by a MILP, in whole units."""
 
 from dataclasses import dataclass
-from itertools import combinations
 from math import gcd
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -109,14 +107,6 @@ class Award:
     proved: bool
     gap: float
     tie_settled: bool
-
-
-def clashing(aggregate: npt.NDArray[Any], shares: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Return pairs of offers of one aggregate that have a quarter-hour in common, as `shares` (n, n) says."""
-    groups: dict[Any, list[int]] = {}
-    for o, key in enumerate(aggregate.tolist()):
-        groups.setdefault(key, []).append(o)
-    return [pair for group in groups.values() for pair in combinations(group, 2) if shares[pair]]
 
 
 def decide(problem: TenderProblem, *, node_limit: int | None, tie_nodes: int) -> Award:

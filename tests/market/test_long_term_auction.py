@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from flexcore.errors import FlexcoreError, OfferError, UnknownIdError, ValidationError
-from flexcore.market.long_term_auction import REASONS, auction
+from flexcore.market.long_term_auction import REASONS, long_term_auction
 from tests.reference import market_long_term as reference
 
 EUR = 10**6
@@ -50,7 +50,7 @@ def columns(rows, without=()):
 def run(offers, needs, tender=TENDER, windows=None, **options):
     tenders = tender if isinstance(tender, list) else [tender]
     links = [{"offer_id": o["offer_id"], "window_id": w} for o in offers for w in o["windows"]]
-    return auction(
+    return long_term_auction(
         columns(tenders), columns(needs), columns(offers, ("windows",)), columns(links),
         columns(windows or WINDOWS), **options,
     )  # fmt: skip
@@ -249,6 +249,15 @@ def test_reasons_name_what_is_not_needed_dearer_or_does_not_fit():
 
 
 @pytest.mark.rule("LTC-01")
+def test_an_offer_in_windows_that_are_covered_is_not_beyond_the_budget():
+    needs = [need("evening", 500), need("morning", 900)]
+    offers = [offer("a", 500, 1, 0), offer("b", 500, 2, 0), offer("c", 500, 3, 0, ("morning",))]
+    result = run(offers, needs)
+    assert result.short_w.tolist() == [0, 400]
+    assert [REASONS[c] for c in result.reason] == ["accepted", "dearer than what was taken", "accepted"]
+
+
+@pytest.mark.rule("LTC-01")
 def test_tenders_are_decided_alone_and_the_order_of_rows_does_not_matter():
     rng = np.random.default_rng(5)
     tender, needs, offers = random_case(rng, 9, 3, 12, 1000)
@@ -307,6 +316,12 @@ def test_an_answer_that_does_not_hold_in_whole_numbers_is_refused(monkeypatch):
     monkeypatch.setattr("scipy.optimize.milp", lambda *_, **__: Answer(4))
     with pytest.raises(FlexcoreError, match="HiGHS stopped"):
         run([offer("a", 1000, 1, 1, min_w=500)], [need()])
+
+
+def test_the_largest_budget_keeps_money_within_63_bits():
+    result = run([offer("a", 10**9, 10**9, 1)], [need(required_w=10**9)])  # a thousand MW at 4e10 EUR a MW
+    assert 2**62 - 10**14 < result.expected_cost_ueur[0] <= 2**62
+    assert result.short_w[0] > 0
 
 
 def test_no_offers_and_no_needs():
