@@ -199,8 +199,7 @@ class JoinedLines:
         accepted = as_int(accepted_w, "accepted_w", shape=self.quantity_w.shape, lo=0)
         n_market = accepted.shape[0] - self._lines.contract.size
         market = accepted[:n_market]
-        cost = amount_ueur(market, np.broadcast_to(self._market_price, market.shape))
-        return _split(self._lines, market, accepted[n_market:], cost)
+        return _split(self._lines, market, accepted[n_market:], self._market_price)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,8 +224,7 @@ class JoinedOffers:
         n_market = self._market_price.size
         called = np.zeros(self._lines.quantity_w.shape, np.int64)
         called[self._line, self._step] = accepted[n_market:]
-        cost = amount_ueur(accepted[:n_market], self._market_price)
-        return _split(self._lines, accepted[:n_market], called, cost)
+        return _split(self._lines, accepted[:n_market], called, self._market_price)
 
 
 def join_lines(
@@ -385,8 +383,15 @@ def _ranks(lines: ContractOffers, time: Int64s, ids: Int64s) -> tuple[Int64s, In
     return np.r_[n_times + market_time, own_time].astype(np.int64), np.r_[n_ids + ids, own_id].astype(np.int64)
 
 
-def _split(lines: ContractOffers, market: Int64s, called: Int64s, market_cost: Int64s) -> ContractSplit:
-    use = amount_ueur(called, np.broadcast_to(lines.price_ueur_per_mwh[:, None], called.shape)).sum(axis=1)
+def _split(lines: ContractOffers, market: Int64s, called: Int64s, market_price: Int64s) -> ContractSplit:
+    _, paid = _amounts(market, market_price)
+    line, used = _amounts(called, lines.price_ueur_per_mwh[:, None])
     per_contract = np.zeros(lines.book.n_contracts, np.int64)
-    np.add.at(per_contract, lines.contract, use)
-    return ContractSplit(market, called, sum(int(x) for x in market_cost.ravel()), per_contract)
+    np.add.at(per_contract, lines.contract[line], used)
+    return ContractSplit(market, called, sum(paid.tolist()), per_contract)
+
+
+def _amounts(power_w: Int64s, price: Int64s) -> tuple[npt.NDArray[np.intp], Int64s]:
+    """Return the rows and the amounts of what is not zero: most offers are not taken in most steps."""
+    at = np.nonzero(power_w)
+    return at[0], amount_ueur(power_w[at], np.broadcast_to(price, power_w.shape)[at])

@@ -233,21 +233,23 @@ def test_contracts_beside_the_market_never_cost_more_than_the_market_alone(seed)
         )  # fmt: skip
         alone = clear(offers, needs, limits, parent=parent)
         alone_cost = int((alone.accepted_w * offers["price_ueur_per_mwh"]).sum())
-        cost, unserved = {}, {}
+        cost, unserved, bought = {}, {}, {}
         for place in ("before", "beside"):
             joined = join_offers(lines, offers, contracts=place)
             result = clear(joined.table, needs, limits, parent=parent)
             split = joined.split(result.accepted_w)
             cost[place] = exact_cost(split, offers["price_ueur_per_mwh"], book.use_ueur_per_mwh)
             unserved[place] = int(result.unserved_w.sum())
+            bought[place] = int(split.market_w.sum())
             assert split.total_cost_ueur == pytest.approx(cost[place] / 4e6, abs=m + c)
         assert unserved["beside"] == unserved["before"] <= alone.unserved_w.sum()
         assert cost["beside"] <= cost["before"]
+        assert bought["before"] <= bought["beside"]
         if unserved["beside"] == alone.unserved_w.sum():
             assert cost["beside"] <= alone_cost
             cheaper += cost["beside"] < alone_cost
         serves_more += unserved["beside"] < alone.unserved_w.sum()
-        dearer_before += cost["before"] > cost["beside"]
+        dearer_before += cost["before"] > cost["beside"] and bought["before"] < bought["beside"]
     assert min(cheaper, serves_more, dearer_before) >= 3
 
 
@@ -280,6 +282,34 @@ def test_contracts_join_the_local_selection_on_activation_rows():
         alone = clear_local(forest(parent), rows_of(lower, upper), **offers)
         assert (result.unserved_w <= alone.unserved_w).all()
     assert used >= 20
+
+
+@pytest.mark.rule("LTC-01")
+def test_contracts_serve_a_voltage_need_with_the_market():
+    rng = np.random.default_rng(8)
+    helped = 0
+    for _ in range(12):
+        n = int(rng.integers(3, 8))
+        parent, m = random_tree(rng, n), rng.uniform(0.5, 2.0, n)
+        free = np.full((n, 96), np.inf)
+        w_lower = -free
+        w_lower[n - 1, 0] = rng.uniform(50, 400)  # squared volts to be raised at the last node
+        rows = rows_of(-free, free, m, w_lower, free)
+        offers = random_offers(rng, n, 6, 96, 1000) | {"offer_id": [f"o{k}" for k in range(6)]}
+        offers["direction"] = np.zeros(6, np.int64)
+        book = book_of(("a", 90_000, 3, ["all"]), ("b", 60_000, 200, ["all"], -1))
+        lines = contract_offers(
+            book, WINTER, contract_id=["a", "b"], element=rng.integers(1, n, 2), available_w=np.full((2, 96), 10**5)
+        )
+        alone = clear_local(forest(parent), rows, **offers)
+        joined = join_lines(lines, **offers, contracts="beside")
+        result = clear_local(
+            forest(parent), rows, node=joined.node, direction=joined.direction, quantity_w=joined.quantity_w,
+            price_ueur_per_mwh=joined.price_ueur_per_mwh, submitted_at=joined.submitted_at, offer_id=joined.offer_id,
+        )  # fmt: skip
+        assert result.unserved_voltage_w[0] <= alone.unserved_voltage_w[0] + 1
+        helped += joined.split(result.accepted_w).contract_w[:, 0].any()
+    assert helped >= 6
 
 
 def test_ordering_shift_keeps_stages_apart_by_as_little_as_it_can():

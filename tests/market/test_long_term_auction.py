@@ -116,6 +116,12 @@ def test_the_auction_equals_the_best_of_all_awards(seed):
     assert min(seen[k] for k in ("merit_order", "milp", "short", "budget")) >= 2, seen
 
 
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(8, 48))
+def test_the_auction_equals_the_best_of_all_awards_in_many_more_cases(seed):
+    test_the_auction_equals_the_best_of_all_awards(seed)
+
+
 @pytest.mark.rule("LTC-01")
 @pytest.mark.parametrize("seed", range(8))
 def test_the_auction_equals_another_milp_on_larger_cases(seed):
@@ -164,6 +170,15 @@ def test_the_parts_of_the_expected_cost_by_hand():
     assert result.expected_cost_ueur.tolist() == [1205 * EUR]
     assert str(result.expected_cost) == "1205.000000"
     assert result.short_w.tolist() == [0, 0]
+
+
+@pytest.mark.rule("LTC-01")
+@pytest.mark.parametrize(("day", "hours"), [("2026-03-29", 3), ("2026-10-24", 4), ("2026-10-25", 5)])
+def test_the_hours_of_a_window_are_those_that_pass(day, hours):
+    window = WINDOWS[0] | {"first_day": day, "last_day": day, "weekdays": 127, "from_quarter": 0, "to_quarter": 16}
+    result = run([offer("A", 10**6, 7, 100)], [need("evening", 10**6, 500_000)], windows=[window])
+    assert result.expected_availability_ueur.tolist() == [7 * hours * EUR]
+    assert result.expected_use_ueur.tolist() == [50 * hours * EUR]
 
 
 @pytest.mark.rule("LTC-01")
