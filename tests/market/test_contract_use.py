@@ -1,5 +1,7 @@
 """Standing contracts in a session: what they offer, their place beside the market, and what is due for availability."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -150,11 +152,14 @@ def test_contracts_before_and_beside_the_market_by_hand(place, called):
 
 
 @pytest.mark.rule("LTC-01")
-def test_a_contract_goes_before_a_market_offer_of_the_same_price():
-    joined = join_offers(
-        all_day(book_of(("z", 300, 60, ["all"])), WINTER), market(("a", 300, 60)), contracts="beside"
-    )  # fmt: skip
-    assert joined.split(clear(joined.table, wanted(400)).accepted_w).contract_w[0, 0] == 300
+def test_contracts_go_before_market_offers_of_the_same_price_by_time_and_id():
+    book = book_of(("z", 100, 60, ["all"]), ("y", 100, 60, ["all"]), ("x", 100, 60, ["all"]))
+    book = replace(book, submitted_at=np.array([5, 9, 9]))
+    offers = market(("a", 100, 60)) | {"submitted_at": [0]}
+    joined = join_offers(all_day(book, WINTER), offers, contracts="beside")
+    for count, order in ((1, [1, 0, 0, 0]), (2, [1, 0, 1, 0]), (3, [1, 1, 1, 0]), (4, [1, 1, 1, 1])):
+        split = joined.split(clear(joined.table, wanted(100 * count)).accepted_w)
+        assert [*(split.contract_w[:, 0] // 100).tolist(), *(split.market_w // 100).tolist()] == order
 
 
 @pytest.mark.rule("LTC-02")
