@@ -23,9 +23,9 @@ def clear_peers(
 
     Offers come first, in their order of submission; then the requests of each step: those of the distribution grids
     from the ends of the feeders up, each for what the requests below it leave of its need; the need for balance
-    beyond those, open to all; the bids of market parties. A request meets offers at and below its element, best price first, as far as
-    every row of the grid has room. Voltage rows are added where a round of trading breaks them, and trading begins
-    anew: in the end all of them hold.
+    beyond those, open to all; the bids of market parties. A request meets offers at and below its element, best price
+    first, as far as every row of the grid has room. Voltage rows are added where a round of trading breaks them, and
+    trading begins anew: in the end all of them hold.
 
     Returns
     -------
