@@ -186,7 +186,7 @@ def cleared_local(
     )  # fmt: skip
     barred = np.zeros((n_steps, n_offers), np.uint8)
     for reason, code in _BARS.items():
-        barred[selection.reason.T == reason] = code
+        barred[reason == selection.reason.T] = code
     at = np.where(selection.reason_node >= 0, rank[np.maximum(selection.reason_node, 0)], -1).astype(np.int32)
     names = np.empty(n, object)
     names[:] = np.asarray(grid.node_ids).tolist()

@@ -121,9 +121,8 @@ def local_prices(cleared: Cleared, *, n_threads: int = 1) -> LocalPrices:
     elements, and the greater, or the lesser, of two vectors that satisfy it satisfies it too.
     """
     low, high, price, raised, priced = price_elements(cleared, n_threads=n_threads)
-    return LocalPrices(
-        *(cleared.to_elements(x) for x in (low, high, price, raised, priced)), cleared.element_id, cleared.step
-    )
+    at = cleared.to_elements
+    return LocalPrices(at(low), at(high), at(price), at(raised), at(priced), cleared.element_id, cleared.step)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +168,7 @@ def congestion_rent(cleared: Cleared, *, n_threads: int = 1) -> CongestionRent:
 
 
 def _exact(energy_wqh: I8A, price: I8A) -> int:
-    """Sum of energy times price in micro-EUR, rounded once: Python integers, since the sum may need more than 63 bits."""
+    """Sum of energy times price in micro-EUR, rounded once; in Python integers, as it may need more than 63 bits."""
     used = np.nonzero((energy_wqh != 0) & (price != 0))
     total = sum(int(e) * int(p) for e, p in zip(energy_wqh[used], price[used], strict=True))
     quotient, rest = divmod(total, WQH_PER_MWH)

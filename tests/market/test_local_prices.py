@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from flexcore.market.clearing import clear_local
 from flexcore.market.cleared import cleared_local
+from flexcore.market.clearing import clear_local
 from flexcore.market.pricing import NO_PRICE, congestion_rent, local_prices, pay
 from tests.market.clearing_cases import forest, random_bounds, random_offers, random_tree, rows_of
 from tests.reference import market_pricing as reference

@@ -1,0 +1,155 @@
+"""Pro-rata at the margin: sums, grains, rows and cost are exact, and equal a naive largest remainder."""
+
+import numpy as np
+import pytest
+
+from flexcore.errors import OfferError
+from flexcore.market.cleared import cleared_local
+from flexcore.market.clearing import clear_local
+from flexcore.market.pro_rata import share_margin
+from tests.market.clearing_cases import forest, random_tree, rows_of
+from tests.reference import market_pricing as reference
+
+INF = float("inf")
+
+
+def case(rng, *, grain=1, n_steps=4, quantities=15, one_need=False):
+    """Few prices, so that margins are shared, and everything on a grid of `grain` W."""
+    n, n_offers = int(rng.integers(2, 9)), int(rng.integers(2, 14))
+    parent = random_tree(rng, n)
+    lower = np.where(rng.random((n, n_steps)) < 0.3, rng.integers(1, 40, (n, n_steps)) * grain, -INF)
+    upper = np.where(rng.random((n, n_steps)) < 0.5, rng.integers(0, 30, (n, n_steps)) * grain, INF)
+    top = [i for i in range(n) if parent[i] >= 0 and parent[parent[i]] < 0]
+    if one_need:  # a need at the top and limits below it, where first come, first served fills what shares overload
+        lower[:] = -INF
+        lower[top] = rng.integers(10, 60) * grain
+        upper = np.where(rng.random((n, n_steps)) < 0.6, rng.integers(2, 14, (n, n_steps)) * grain, INF)
+        upper[top] = INF
+    else:
+        upper = np.where(rng.random((n, n_steps)) < 0.1, -rng.integers(1, 20, (n, n_steps)) * grain, upper)
+    offers = {
+        "node": rng.integers(0, n, n_offers),
+        "direction": (rng.random(n_offers) < 0.25).astype(int),
+        "quantity_w": rng.integers(0, quantities, (n_offers, n_steps)) * grain,
+        "price_ueur_per_mwh": rng.integers(1, 2 if one_need else 4, n_offers),
+        "submitted_at": rng.integers(0, 3, n_offers),
+        "offer_id": rng.permutation(n_offers),
+    }
+    grid, rows = forest(parent), rows_of(lower, upper)
+    return parent, lower, upper, offers, cleared_local(grid, rows, clear_local(grid, rows, **offers), **offers)
+
+
+@pytest.mark.parametrize("grain", [1, 7])
+def test_sums_grains_rows_and_cost_stay_exact(grain):
+    rng = np.random.default_rng([5, grain])
+    shared = moved = held = n_cases = 0
+    for round_ in range(270):
+        parent, lower, upper, offers, cleared = case(rng, grain=grain, one_need=round_ % 2 == 0)
+        result = share_margin(cleared, granularity_w=np.full(offers["node"].size, grain))
+        shared += int(result.shared.any())
+        moved += int((result.accepted_w != cleared.accepted_w.T).any())
+        held += result.n_rows_held
+        assert (result.accepted_w % grain == 0).all()
+        assert ((result.accepted_w >= 0) & (result.accepted_w <= offers["quantity_w"])).all()
+        price = offers["price_ueur_per_mwh"]
+        for t in range(4):
+            n_cases += 1
+            before, after = cleared.accepted_w[t], result.accepted_w[:, t]
+            for p in np.unique(price):
+                for way in (0, 1):
+                    same = (price == p) & (offers["direction"] == way)
+                    assert before[same].sum() == after[same].sum()
+            y = reference.net(parent, offers["node"], offers["direction"], before)
+            z = reference.net(parent, offers["node"], offers["direction"], after)
+            low, high = reference.held_rows(lower[:, t], upper[:, t], y)
+            for i in range(len(parent)):
+                if parent[i] >= 0:
+                    assert low[i] <= z[i] <= high[i]
+                    if y[i] in (low[i], high[i]):
+                        assert z[i] == y[i]
+    assert n_cases == 1080
+    assert shared > 100
+    assert moved > 100
+    assert held > 10
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_shares_equal_the_reference_at_one_element(mixed):
+    rng = np.random.default_rng(11)
+    n_kept = n_shared = 0
+    for _ in range(150):
+        n = int(rng.integers(2, 8))
+        grain = rng.integers(1, 6, n) if mixed else np.full(n, int(rng.integers(1, 6)))
+        quantity = rng.integers(1, 12, n) * grain
+        need = int(rng.integers(1, quantity.sum() + 1))
+        if not mixed:
+            need -= need % int(grain[0])
+        grid, rows = forest([-1, 0]), rows_of([-INF, need], [INF, INF])
+        offers = {
+            "node": np.ones(n, int), "direction": np.zeros(n, int), "quantity_w": quantity[:, None],
+            "price_ueur_per_mwh": np.full(n, 5),
+        }  # fmt: skip
+        selection = clear_local(grid, rows, **offers)
+        cleared = cleared_local(grid, rows, selection, **offers)
+        on_grid = cleared.accepted_w[0] // grain * grain  # what a clearing on grids could have given
+        cleared = cleared.with_accepted(on_grid[None])
+        total = int(on_grid.sum())
+        result = share_margin(cleared, granularity_w=grain)
+        wanted = reference.share(total, quantity.tolist(), grain.tolist()) if 0 < total < quantity.sum() else None
+        n_kept += wanted is None
+        n_shared += wanted is not None
+        assert result.accepted_w[:, 0].tolist() == (on_grid.tolist() if wanted is None else wanted)
+        assert result.n_kept == int(wanted is None and 0 < total < quantity.sum())
+    assert n_shared > 100
+
+
+def test_large_watts_are_shared_without_overflow():
+    quantity = np.array([2**40, 2**40 - 1, 3, 2**39 + 7])
+    need = 2**41 + 11
+    grid, rows = forest([-1, 0]), rows_of([-INF, INF], [INF, INF])
+    offers = {
+        "node": np.ones(4, int), "direction": np.zeros(4, int), "quantity_w": quantity[:, None],
+        "price_ueur_per_mwh": np.full(4, 5),
+    }  # fmt: skip
+    rows = rows_of([-INF, 10**9], [INF, INF])
+    cleared = cleared_local(grid, rows, clear_local(grid, rows, **offers), **offers)
+    cleared = cleared.with_accepted(np.array([[2**40, 2**40 - 1, 3, need - 2**41 - 2]]))
+    result = share_margin(cleared)
+    assert result.accepted_w[:, 0].tolist() == reference.share(need, quantity.tolist(), [1] * 4)
+
+
+def test_an_element_with_too_little_room_shares_apart():
+    """Proportional shares would put 5 W through an element that takes 3: what lies below it keeps its own sum."""
+    grid, rows = forest([-1, 0, 1, 1]), rows_of([-INF, 10, -INF, -INF], [INF, INF, 3, INF])
+    offers = {
+        "node": np.array([3, 2, 2]), "direction": np.zeros(3, int), "quantity_w": np.array([[10], [5], [5]]),
+        "price_ueur_per_mwh": np.full(3, 4), "submitted_at": np.array([1, 2, 3]),
+    }  # fmt: skip
+    cleared = cleared_local(grid, rows, clear_local(grid, rows, **offers), **offers)
+    assert cleared.accepted_w[0].tolist() == [10, 0, 0]
+    result = share_margin(cleared)
+    assert result.accepted_w[:, 0].tolist() == [10, 0, 0]
+    assert result.n_rows_held == 1
+    roomy = rows_of([-INF, 10, -INF, -INF], [INF, INF, 6, INF])
+    cleared = cleared_local(grid, roomy, clear_local(grid, roomy, **offers), **offers)
+    assert share_margin(cleared).accepted_w[:, 0].tolist() == [5, 3, 2]
+
+
+def test_indivisible_offers_keep_what_they_have_and_threads_change_nothing():
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        *_, offers, cleared = case(rng, n_steps=12)
+        fixed = rng.random(offers["node"].size) < 0.5
+        one, two = share_margin(cleared, divisible=~fixed), share_margin(cleared, divisible=~fixed, n_threads=2)
+        assert np.array_equal(one.accepted_w, two.accepted_w)
+        assert np.array_equal(one.accepted_w[fixed], cleared.accepted_w.T[fixed])
+
+
+def test_an_award_off_its_grain_is_refused():
+    rng = np.random.default_rng(3)
+    *_, offers, cleared = case(rng)
+    while not cleared.accepted_w.any():
+        *_, offers, cleared = case(rng)
+    with pytest.raises(OfferError) as error:
+        share_margin(cleared, granularity_w=np.full(offers["node"].size, 97))
+    assert error.value.codes == ("FX-M240",)
