@@ -33,6 +33,7 @@ _REASONS: tuple[tuple[str, str], ...] = (
     ("recovery", "is still recovering from its last activation"),
     ("exclusive", "excludes another offer that was taken"),
     ("not_priced", "keeps {w} W, and no price explains it: voltage or an indivisible offer decided here"),
+    ("worth_less", "costs more than a W is worth at its place under the voltage rows: {margin}"),
     ("no_offers", "there is no offer at or below it"),
     ("exhausted", "all offers at and below it come to {offered} W"),
     ("blocked", "{w} W of offers below it were not taken"),
