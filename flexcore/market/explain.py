@@ -197,7 +197,7 @@ def explain(cleared: Cleared, *, cuts: Cuts | None = None, session: str = "", n_
     - dearer: the offer costs more than the margin, the greatest worth of a W on its path, which is the price of an
       offer that was accepted; tie: it costs just that.
     - element_full, perimeter_full: the element lies on its path and is at its bound. Either a need on the path stays
-      open, and no margin is given, or a W is worth more above the element than the offer costs: the margin.
+      open, and no margin is given, or above the element a W is worth at least what the offer costs: the margin.
     - opposed: as before, but the bound is a need for the other direction that would be served less.
     - marginal: accepted in part, at the price of its element.
     - no_need: in its direction a W is worth nothing anywhere on its path.

@@ -23,7 +23,7 @@ def explain_by_price(
 
     `value_w` is the local price per node (counted, of up); in the offer's direction a W is worth it, or its negative.
     Where a need on the offer's path stays open, the lowest element at its bound on the path to the root keeps the offer
-    out. Elsewhere the lowest such element does above which a W is worth more than the offer costs. Without one the
+    out. Elsewhere the lowest such element does above which a W is worth at least what the offer costs. Without one the
     offer costs at least what a W is worth anywhere on its path: the margin, NONE where there is none.
     """
     n = parent.shape[0]
@@ -68,7 +68,7 @@ def explain_by_price(
             counted = price[row, o] + raised[t, node]
             e = full[d, node]
             open_need = short[d, node] == 1
-            while not open_need and e >= 0 and worth[d, parent[e]] <= counted:
+            while not open_need and e >= 0 and worth[d, parent[e]] < counted:
                 e = full[d, parent[e]]
             if e >= 0:
                 against = upper_w[t, e] < 0 if d == 0 else lower_w[t, e] > 0

@@ -50,14 +50,18 @@ def check_offer(row, parent, lower, upper, offers, accepted, y):
         if margin is None:  # a need on its path stays open
             assert not no_open_need
         else:
-            assert margin > price
+            assert margin >= price
     elif code == "dearer":
         assert price > margin
         assert margin in prices_taken
         assert no_open_need
     elif code == "tie":
         assert price == margin
-        assert margin in prices_taken
+        place = (offers["submitted_at"][o], o)
+        assert any(
+            accepted[k] > 0 and offers["direction"][k] == down and offers["price_ueur_per_mwh"][k] == price
+            and (offers["submitted_at"][k], k) < place for k in same_feeder
+        )  # fmt: skip
         assert no_open_need
     elif code == "marginal":
         assert accepted[o] > 0
@@ -77,16 +81,15 @@ def check_offer(row, parent, lower, upper, offers, accepted, y):
 
 
 @pytest.mark.rule("LFP-01")
-@pytest.mark.parametrize("seed", range(5))
-def test_reasons_are_true_on_random_trees(seed):
-    rng = np.random.default_rng([seed, 77])
+def test_reasons_are_true_on_random_trees():
+    rng = np.random.default_rng(77)
     met, n_cases = set(), 0
-    for _ in range(20):
+    for _ in range(120):
         n, n_steps = int(rng.integers(2, 12)), 4
         parent = random_tree(rng, n)
         lower, upper = random_bounds(rng, n, n_steps, 1)
         offers = random_offers(rng, n, int(rng.integers(1, 16)), n_steps, 1)
-        offers["price_ueur_per_mwh"] = offers["price_ueur_per_mwh"] // 10**6
+        offers["price_ueur_per_mwh"] = rng.integers(-2, 8, offers["node"].size)  # ties are frequent
         grid, rows = forest(parent), rows_of(lower, upper)
         cleared = cleared_local(grid, rows, clear_local(grid, rows, **offers), **offers)
         table = explain(cleared).to_arrow().to_pylist()
@@ -109,7 +112,7 @@ def test_reasons_are_true_on_random_trees(seed):
                     r["element"] = None if r["element"] is None else int(r["element"])
                     met.add(check_offer(r, parent, lower[:, t], upper[:, t], here, accepted, y))
             met |= check_needs(table, parent, lower[:, t], upper[:, t], here, accepted, y, t)
-    assert n_cases == 80
+    assert n_cases == 480
     assert met >= {"dearer", "element_full", "marginal", "no_need", "opposed", "tie", "blocked", "exhausted"}
 
 
