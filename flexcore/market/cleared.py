@@ -51,7 +51,7 @@ class Cleared:
         `NODE`, `ELEMENT`, `PERIMETER` or `ZONE`.
     offer_id : ndarray, shape (n_offers,)
     step : ndarray of int64, shape (n_steps,)
-        Number of each step.
+        Quarter-hour of the day in which each step begins.
     quarters : int
         Quarter-hours of a step.
     engine_reason, engine_at : ndarray, shape (n_steps, n_offers), or None
@@ -352,6 +352,6 @@ def cleared_global(
             node, book.direction.astype(np.uint8), quantity, book.price_ueur_per_mwh[None, :].copy(),
             tie_order(book.submitted_at, rank, node, book.direction),
         ),
-        accepted, barred, (names, np.concatenate([at_zone, at_perimeter]), kind), book.line_id, np.arange(n_units),
-        n_threads, quarters=quarters,
+        accepted, barred, (names, np.concatenate([at_zone, at_perimeter]), kind), book.line_id,
+        np.arange(n_units) * quarters, n_threads, quarters=quarters,
     )  # fmt: skip

@@ -49,6 +49,13 @@ class Cuts:
     code: U1A
     by: npt.NDArray[Any]
 
+    @classmethod
+    def join(cls, parts: "Iterable[Cuts]") -> "Cuts":
+        """Put cuts under one another; none at all are cuts of no rows."""
+        none = np.zeros(0, np.int64)
+        every = [cls(none, none, none, np.zeros(0, np.uint8), np.zeros(0, object)), *parts]
+        return cls(*(np.concatenate([getattr(part, f.name) for part in every]) for f in fields(cls)))
+
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
@@ -172,7 +179,9 @@ class Explanation:
         return f"{head} misses {missing} W: {text}{tail}."
 
 
-def explain(cleared: Cleared, *, cuts: Cuts | None = None, session: str = "", n_threads: int = 1) -> Explanation:
+def explain(
+    cleared: Cleared, *, cuts: Cuts | None = None, withheld: Cuts | None = None, session: str = "", n_threads: int = 1
+) -> Explanation:
     """Say why each offer was not taken in full and what was missing for each need that stayed open.
 
     Parameters
@@ -181,6 +190,9 @@ def explain(cleared: Cleared, *, cuts: Cuts | None = None, session: str = "", n_
         A selection with its rows, from `cleared_local`, `cleared_tables` or `cleared_global`.
     cuts : Cuts, optional
         What was taken out of the offers before the selection; each row is a row of the answer.
+    withheld : Cuts, optional
+        What was never offered, such as PODs that the other operator holds and that their BSP left out: causes of open
+        needs, but no rows of offers.
     session : str
         Name to put on the rows.
     n_threads : int
@@ -208,11 +220,13 @@ def explain(cleared: Cleared, *, cuts: Cuts | None = None, session: str = "", n_
     A need that stays open lacks `needed_w - accepted_w`. Its causes add up to that: blocked, by the reason and the
     element of the offers below it that were not taken; counter, what acts the other way below it; exhausted, what all
     offers together are short of (no_offers: there are none). Where offers were more than enough, causes add up to more.
-    Cuts below a need are causes too. Voltage needs have no such sum: power elsewhere acts on them in part.
+    Cuts below a need, and what was withheld, are causes beside these. Voltage needs have no such sum: power elsewhere
+    acts on them in part.
     """
     code, at, margin = _reasons(cleared, n_threads)
     offer_rows = _offer_rows(cleared, code, at, margin, session)
-    parts = [offer_rows, *_need_rows(cleared, code, at, cuts, session)]
+    lost = [part for part in (cuts, withheld) if part is not None]
+    parts = [offer_rows, *_need_rows(cleared, code, at, Cuts.join(lost), session)]
     if cuts is not None and cuts.offer.size:
         parts.append(_cut_rows(cleared, cuts, session))
     return Explanation.join(parts)
@@ -320,7 +334,7 @@ def _cut_rows(cleared: Cleared, cuts: Cuts, session: str) -> Explanation:
 
 
 def _need_rows(
-    cleared: Cleared, code: U1A, at: npt.NDArray[np.int32], cuts: Cuts | None, session: str
+    cleared: Cleared, code: U1A, at: npt.NDArray[np.int32], cuts: Cuts, session: str
 ) -> Iterable[Explanation]:
     """One row per open need and cause. Open needs are few: a loop over them, arrays below each."""
     inside = cleared.tree.parent >= 0
@@ -356,7 +370,7 @@ def _open_voltage(cleared: Cleared) -> Iterable[tuple[int, int, int, int, int]]:
 
 
 def _causes(
-    cleared: Cleared, code: U1A, at: npt.NDArray[np.int32], cuts: Cuts | None, session: str, subject: int, way: int,
+    cleared: Cleared, code: U1A, at: npt.NDArray[np.int32], cuts: Cuts, session: str, subject: int, way: int,
     t: int, i: int, below: tuple[int, int], needed: int, served: int,
 ) -> Explanation:  # fmt: skip
     book = cleared.book
@@ -371,11 +385,12 @@ def _causes(
     lost = np.zeros(pairs.shape[1], np.int64)
     np.add.at(lost, of.ravel(), left[left > 0])
     causes += [("blocked", int(c), int(w), int(e), None) for (c, e), w in zip(pairs.T, lost, strict=True)]
-    if cuts is not None:
-        here = (cuts.step == t) & under[cuts.offer] & (book.down[cuts.offer] == way)
-        for c, by in sorted({(int(c), str(b or "")) for c, b in zip(cuts.code[here], cuts.by[here], strict=True)}):
-            part = here & (cuts.code == c) & np.array([str(b or "") == by for b in cuts.by])
-            causes.append(("blocked", c, int(cuts.w[part].sum()), -1, by or None))
+    here = np.flatnonzero((cuts.step == t) & under[cuts.offer] & (book.down[cuts.offer] == way))
+    gone: dict[tuple[int, str], int] = {}
+    for k in here:
+        key = (int(cuts.code[k]), str(cuts.by[k] or ""))
+        gone[key] = gone.get(key, 0) + int(cuts.w[k])
+    causes += [("blocked", c, w, -1, by or None) for (c, by), w in sorted(gone.items())]
     if subject == NEED and accepted > served:
         causes.append(("counter", CODE["counter"], accepted - served, -1, None))
     if not offered:

@@ -49,6 +49,8 @@ class Purchase:
         Awards of the lines: what the clearing accepted, less `short_w` and `cut_w`. [W]
     short_w : ndarray of int64, shape (n_lines, n_steps)
         Accepted power that no POD could give: taken by another line in the same quarter-hour, or in recovery. [W]
+    held_w : ndarray of int64, shape (n_lines, n_steps)
+        Power of the lines' PODs that it could not select: held by the other operator, or blocked. [W]
     n_slots_held : int
         Slots (POD and quarter-hour) that it holds since.
     blocked_pods : int
@@ -63,6 +65,7 @@ class Purchase:
     restatement: Restatement
     accepted_w: Int64s
     short_w: Int64s
+    held_w: Int64s
     n_slots_held: int
     blocked_pods: int
     redispatch: Redispatch

@@ -308,6 +308,7 @@ class RollingMarket:
                     side.restatement,
                     wanted - short_w,
                     short_w,
+                    side.power.held_w,
                     held,
                     side.blocked_pods,
                     redispatch,

@@ -77,6 +77,8 @@ class SessionRecord:
         Of an MSD.
     check : OutcomeCheck or None
         AC check after an MSD.
+    held_w : ndarray of int64, shape (n_lines, n_steps)
+        Power of each line's PODs that the operator could not select in this session. [W]
     n_slots_held : int
         Slots (POD and quarter-hour) held by this session.
     blocked_pods : int
@@ -96,6 +98,7 @@ class SessionRecord:
     capability: CapabilityResult | None = None
     selection: GlobalSelection | None = None
     check: OutcomeCheck | None = None
+    held_w: Int64s = field(default_factory=lambda: np.zeros((0, 0), np.int64))
     n_slots_held: int = 0
     blocked_pods: int = 0
     findings: tuple[Finding, ...] = ()
@@ -279,6 +282,7 @@ def _record(session: Session, bought: Purchase) -> SessionRecord:
         n_slots_held=bought.n_slots_held,
         blocked_pods=bought.blocked_pods,
         findings=() if skipped else bought.findings,
+        held_w=bought.held_w,
     )
 
 

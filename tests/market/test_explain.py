@@ -8,9 +8,11 @@ from flexcore.market.cleared import cleared_global, cleared_local, cleared_table
 from flexcore.market.clearing import clear, clear_local
 from flexcore.market.explain import NEED, OFFER, VOLTAGE_NEED, Cuts, explain
 from flexcore.market.explain_codes import CODE, CODE_NAMES, SENTENCES
-from flexcore.market.pricing import NO_PRICE
+from flexcore.market.global_selection import select_global
+from flexcore.market.pricing import NO_PRICE, local_prices, pay
 from tests.market.clearing_cases import forest, random_bounds, random_offers, random_tree, rows_of
 from tests.market.test_clearing_oracle import voltage_case
+from tests.market.test_global_selection import DAY, book_of, light_of, need_of
 from tests.reference import market_pricing as reference
 
 
@@ -249,4 +251,76 @@ def test_codes_of_kernel_and_table_agree():
     assert kernels.NONE == NO_PRICE
     assert len(set(CODE_NAMES)) == len(SENTENCES)
     assert VOLTAGE_NEED == 2
-    assert cleared_global is not None
+
+
+def test_global_reasons_are_true_and_prices_support_every_selection():
+    rng = np.random.default_rng(4)
+    met, n_cases = set(), 0
+    for _ in range(60):
+        n, n_perimeters = int(rng.integers(1, 12)), 4
+        rows = [
+            (
+                int(rng.integers(-3, 12)),
+                int(rng.integers(2)),
+                int(rng.integers(-1, n_perimeters)),
+                int(rng.integers(1, 30)),
+            )
+            for _ in range(n)
+        ]
+        zone_of = np.array([0, 0, 1, 1])
+        book = book_of(rows)
+        zone = np.where(book.perimeter < 0, 0, zone_of[np.maximum(book.perimeter, 0)])
+        light = light_of(rng.integers(0, 3, (2, n_perimeters)) * rng.integers(5, 30, (2, n_perimeters)))
+        need = need_of(int(rng.integers(-60, 60)), int(rng.integers(-60, 60)))
+        selection = select_global(book, need, light, DAY, zone=zone, price_cap_ueur_per_mwh=9)
+        cleared = cleared_global(
+            book, selection, light, zone=zone, price_cap_ueur_per_mwh=9, zone_ids=["north", "south"]
+        )
+        prices = local_prices(cleared)
+        assert prices.priced.all()
+        assert pay(cleared).total_ueur == pay(cleared).bid_ueur
+        table = [r for r in explain(cleared).to_arrow().to_pylist() if r["step"] == 0]
+        n_cases += 1
+        wanted = selection.wanted_w[:, 0]
+        taken = selection.accepted_w[:, 0]
+        assert {r["id"] for r in table if r["subject"] == "offer"} == {
+            f"L{k}" for k, row in enumerate(rows) if taken[k] < row[3]
+        }
+        for r in table:
+            met.add(r["code"])
+            if r["subject"] == "need":
+                z = ["north", "south"].index(r["id"])
+                assert r["needed_w"] - r["accepted_w"] == selection.unserved_w[z, 0] > 0
+                continue
+            k = int(r["id"][1:])
+            price, way, perimeter, _ = rows[k]
+            z, sign = zone[k], -1 if way else 1
+            mine = [j for j in range(n) if rows[j][1] == way and taken[j] > 0]
+            if r["code"] == "perimeter_full":
+                used = sum(taken[j] for j in mine if rows[j][2] == perimeter)
+                assert used == light.capability_w[way, perimeter, 0] == r["limit_w"]
+                dearest = max([rows[j][0] for j in mine if zone[j] == z], default=None)
+                assert selection.unserved_w[z, 0] > 0 or dearest >= price
+            elif r["code"] in ("dearer", "tie"):
+                assert r["margin_ueur_per_mwh"] == max(rows[j][0] for j in mine if zone[j] == z)
+                assert price >= r["margin_ueur_per_mwh"]
+                assert selection.unserved_w[z, 0] == 0
+            elif r["code"] == "marginal":
+                assert taken[k] > 0
+                assert price == max(rows[j][0] for j in mine if zone[j] == z)
+            elif r["code"] == "red_light":
+                assert light.capability_w[way, perimeter, 0] == 0
+            elif r["code"] == "no_perimeter":
+                assert perimeter < 0
+            elif r["code"] == "price_cap":
+                assert price > 9
+            elif r["code"] == "other_direction":
+                assert wanted[z] * sign < 0
+            else:
+                assert r["code"] == "no_need"
+                assert wanted[z] == 0
+    assert n_cases == 60
+    assert met >= {
+        "perimeter_full", "dearer", "marginal", "red_light", "no_perimeter", "price_cap", "other_direction", "exhausted",
+        "blocked",
+    }  # fmt: skip
