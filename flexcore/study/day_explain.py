@@ -6,8 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from flexcore.market.cleared import Cleared, cleared_global, cleared_local
-from flexcore.market.explain import Cuts, Explanation, explain
+from flexcore.market.explain import explain
 from flexcore.market.explain_codes import CODE
+from flexcore.market.explanation import Cuts, Explanation
 from flexcore.market.offers import WITHDRAWN
 from flexcore.study.planning import Plan, SessionRecord
 from flexcore.units import LOCAL

@@ -6,8 +6,9 @@ import pytest
 from flexcore.kernels.market import explain as kernels
 from flexcore.market.cleared import cleared_global, cleared_local, cleared_tables
 from flexcore.market.clearing import clear, clear_local
-from flexcore.market.explain import NEED, OFFER, VOLTAGE_NEED, Cuts, explain
+from flexcore.market.explain import explain
 from flexcore.market.explain_codes import CODE, CODE_NAMES, SENTENCES
+from flexcore.market.explanation import NEED, OFFER, VOLTAGE_NEED, Cuts
 from flexcore.market.global_selection import select_global
 from flexcore.market.pricing import NO_PRICE, local_prices, pay
 from tests.market.clearing_cases import forest, random_bounds, random_offers, random_tree, rows_of
@@ -321,6 +322,6 @@ def test_global_reasons_are_true_and_prices_support_every_selection():
                 assert wanted[z] == 0
     assert n_cases == 60
     assert met >= {
-        "perimeter_full", "dearer", "marginal", "red_light", "no_perimeter", "price_cap", "other_direction", "exhausted",
-        "blocked",
+        "perimeter_full", "dearer", "marginal", "red_light", "no_perimeter", "price_cap", "other_direction",
+        "exhausted", "blocked",
     }  # fmt: skip

@@ -3,8 +3,8 @@
 import numpy as np
 
 from flexcore import MarketDay, cities
-from flexcore.market.explain import NEED, OFFER
 from flexcore.market.explain_codes import CODE
+from flexcore.market.explanation import NEED, OFFER
 from flexcore.market.pricing import local_prices, pay
 from flexcore.study.day_explain import cleared_session, explain_day, explain_session
 from tests.study.test_day import planned
