@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flexcore.arrays import as_float, as_int
-from flexcore.errors import Findings, OfferError
+from flexcore.errors import Findings, OfferError, UnknownIdError
 from flexcore.market.clearing import ClearingResult, _elements, _plain
 from flexcore.market.explain_codes import CODE, ELEMENT, NODE, PERIMETER, ZONE
 from flexcore.market.global_selection import GlobalSelection, _per_unit
@@ -224,23 +224,32 @@ def cleared_tables(
     Raises
     ------
     OfferError
-        FX-M240 the result does not belong to the table of offers.
+        FX-M240 the result does not belong to these tables.
+    UnknownIdError
+        FX-M201 an element that the tree does not have.
     """
     lines = check("clearing_offers", _plain(offers), error=OfferError)
     wanted = check("clearing_needs", _plain(needs), error=OfferError)
     empty: dict[str, Any] = {"element": [], "direction": [], "step": [], "capability_w": []}
     caps = check("clearing_limits", empty if limits is None else _plain(limits), error=OfferError)
-    if result.accepted_w.shape != lines["step"].shape or (result.accepted_w > lines["quantity_w"]).any():
+    steps = result.steps
+    foreign = result.accepted_w.shape != lines["step"].shape or (result.accepted_w > lines["quantity_w"]).any()
+    if foreign or not np.isin(np.concatenate([lines["step"], wanted["step"]]), steps).all():
         found = Findings("result", lines["step"].size)
-        found.add("FX-M240", "the result does not belong to this table of offers")
+        found.add("FX-M240", "the result does not belong to these tables of offers and needs")
         found.raise_errors(OfferError)
     keys, tree, at_preorder = _elements(grid, parent, (lines, wanted, caps))
     place = {key: k for k, key in enumerate(keys)}
+    unknown = sorted({str(key) for x in (lines, wanted, caps) for key in x["element"].tolist() if key not in place})
+    if unknown:
+        found = Findings("elements")
+        found.add("FX-M201", f"{len(unknown)} elements are not in the tree", field="element", ids=unknown)
+        found.raise_errors(UnknownIdError)
 
     def positions(table: Any) -> I8A:
         return np.array([at_preorder[place[key]] for key in table["element"].tolist()], np.int64)
 
-    steps, n = result.steps, tree.parent.size
+    n = tree.parent.size
     lower, upper = np.full((steps.size, n), -NO_BOUND, np.int64), np.full((steps.size, n), NO_BOUND, np.int64)
     kept = np.isin(caps["step"], steps)
     row, column, up = np.searchsorted(steps, caps["step"][kept]), positions(caps)[kept], caps["direction"][kept] == UP

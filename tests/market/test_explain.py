@@ -194,6 +194,11 @@ def test_voltage_reasons_name_a_node_without_room_and_prices_that_support(kind):
             elif r["subject"] == "offer" and r["code"] == "worth_less" and r["margin_ueur_per_mwh"] is not None:
                 price = int(offers["price_ueur_per_mwh"][int(r["id"])])
                 assert price >= r["margin_ueur_per_mwh"] - 1e-6 * 20_000_000 - 1
+            elif r["subject"] == "offer" and r["code"] in ("element_full", "opposed"):
+                e = int(r["element"])
+                assert e in reference.path(parent, int(offers["node"][int(r["id"])]))
+                held = reference.held_rows(lower[:, 0], upper[:, 0], y)[1 if r["direction"] == "up" else 0]
+                assert abs(y[e] - held[e]) <= 1
             elif r["subject"] == "voltage need":
                 assert r["needed_w"] > r["accepted_w"]
     assert {("offer", "worth_less"), ("offer", "voltage")} <= met
@@ -240,6 +245,16 @@ def test_cuts_before_the_selection_are_reasons_of_offers_and_of_needs():
     ]
     assert told.subject.tolist() == [NEED] * 3 + [OFFER] * 2
     assert told.by.tolist() == [None, None, "MSD_2", "MSD_2", None]
+
+
+def test_explanations_do_not_depend_on_threads():
+    rng = np.random.default_rng(6)
+    parent = random_tree(rng, 10)
+    lower, upper = random_bounds(rng, 10, 24, 1)
+    offers = random_offers(rng, 10, 14, 24, 1)
+    grid, rows = forest(parent), rows_of(lower, upper)
+    cleared = cleared_local(grid, rows, clear_local(grid, rows, **offers), **offers)
+    assert explain(cleared).to_arrow().equals(explain(cleared, n_threads=2).to_arrow())
 
 
 def test_codes_of_kernel_and_table_agree():

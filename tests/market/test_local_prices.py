@@ -105,11 +105,10 @@ def test_prices_support_the_selection_and_prove_its_cost(seed):
             n_cases += 1
             if n_more < 40 and accepted.any():  # what one W more, or less, really costs
                 n_more += 1
-                i = int(rng.integers(len(parent)))
-                if parent[i] >= 0:
-                    more, less = (reference.least_cost(*arguments, i, step) for step in (1, -1))
-                    assert (NO_PRICE if more is None else more - cost) == prices.high[i, t]
-                    assert (-NO_PRICE if less is None else cost - less) == prices.low[i, t]
+                i = int(rng.choice([k for k in range(len(parent)) if parent[k] >= 0]))
+                more, less = (reference.least_cost(*arguments, i, step) for step in (1, -1))
+                assert (NO_PRICE if more is None else more - cost) == prices.high[i, t]
+                assert (-NO_PRICE if less is None else cost - less) == prices.low[i, t]
     assert n_cases == 80
     assert n_more == 40
     assert {"rise", "fall", ("offer", False, True), ("offer", True, True), ("offer", True, False)} <= met

@@ -5,7 +5,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 import numpy as np
 import pytest
 
-from flexcore.errors import OfferError, OptionError
+from flexcore.errors import OfferError, OptionError, UnknownIdError
 from flexcore.kernels.market import explain, local_prices, pro_rata
 from flexcore.market.cleared import cleared_local, cleared_tables
 from flexcore.market.clearing import clear, clear_local
@@ -159,6 +159,14 @@ def test_what_cannot_be_paid_is_refused_by_code():
     with pytest.raises(OfferError) as error:
         cleared_tables(offers, EXAMPLE["needs"], EXAMPLE["limits"], result=result, parent=EXAMPLE["parent"])
     assert error.value.codes == ("FX-M240",)
+    with pytest.raises(OfferError) as error:
+        cleared_tables(EXAMPLE["offers"], {**EXAMPLE["needs"], "step": [1]}, result=result, parent=EXAMPLE["parent"])
+    assert error.value.codes == ("FX-M240",)
+    with pytest.raises(UnknownIdError) as unknown:
+        cleared_tables(
+            EXAMPLE["offers"], {**EXAMPLE["needs"], "element": ["elsewhere"]}, result=result, parent=EXAMPLE["parent"]
+        )
+    assert unknown.value.codes == ("FX-M201",)
 
 
 def test_voltage_prices_support_what_tree_prices_cannot():
