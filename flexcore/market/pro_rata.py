@@ -1,6 +1,7 @@
 """Pro-rata at the margin: offers that price and rows do not tell apart share what was accepted of them."""
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from flexcore.market.tree_clearing import activation, voltage_state
 I8A = npt.NDArray[np.int64]
 _STEPS_PER_CHUNK = 4
 _CLASSES_PER_CHUNK = 4096
+_APART = np.int64(-1)  # class of an offer that shares with nobody
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class ProRata:
     n_kept : int
         Classes that kept what the clearing gave, because their granularities cannot carry the total.
     n_rows_held : int
-        (element, step) whose row proportional shares would have broken: what lies below it shared apart.
+        (element, step) whose row proportional shares would have passed: what lies below it shared apart.
     rule : str
         "pro_rata", for the record.
     """
@@ -82,9 +84,11 @@ def share_margin(
     -----
     Offers are interchangeable in a step if direction, price and the lowest element at or above them whose row is at a
     bound are the same: moving a W from one to the other changes neither cost nor any such row. The accepted W of such a
-    class are shared by largest remainder, ties in the order of submission. Where the shares would pass a row that had
-    room, the offers below that element share what was accepted below it. Where voltage needs or rows are in the way the
-    offers of one node only are interchangeable. The sum of a class is exact.
+    class are shared by largest remainder, ties in the order of submission. Where the shares would pass rows that had
+    room, the row with the least room per W offered below it is filled to its bound; those below it share that, the
+    others share the rest, and so on. Where this does not come out, because a served need above its bound would be lost
+    or grains do not fit, what lies below a passed row keeps the sum that it had. Where voltage needs or rows are in the
+    way the offers of one node only are interchangeable. The sum of a class is exact.
     """
     quantity, accepted = cleared.book.quantity_w, cleared.accepted_w
     n_offers = cleared.n_offers
@@ -92,34 +96,101 @@ def share_margin(
     if granularity_w is not None:
         grain = as_int(granularity_w, "granularity_w", shape=(n_offers,), lo=1)
     free = np.ones(n_offers, np.bool_) if divisible is None else as_bool(divisible, "divisible", shape=(n_offers,))
-    bad = np.flatnonzero(((accepted % grain != 0) & free).any(axis=0))
-    if bad.size:
+    off = np.flatnonzero(((accepted % grain != 0) & free).any(axis=0))
+    if off.size:
         found = Findings("granularity_w", n_offers)
-        what = f"{bad.size} offers are accepted in parts that are no multiples of their granularity"
-        found.add("FX-M240", what, field="granularity_w", rows=bad, ids=cleared.offer_id[bad])
+        what = f"{off.size} offers are accepted in parts that are no multiples of their granularity"
+        found.add("FX-M240", what, field="granularity_w", rows=off, ids=cleared.offer_id[off])
         found.raise_errors(OfferError)
     usable = (quantity > 0) & (cleared.barred == 0) & free & (cleared.tree.feeder[cleared.book.node] >= 0)
-    cut = np.zeros(cleared.y_w.shape, np.uint8)
     by_node = _voltage_needs(cleared)
-    while True:
-        shared_w, shared, counts = _share(cleared, usable, grain, cut, by_node, n_threads)
-        y, _ = activation(cleared.tree, cleared.rows, cleared.book, shared_w, n_threads=n_threads)
-        broken = _broken(cleared, y) & (cut == 0)
-        bent = _broken_voltage(cleared, y, n_threads) & ~by_node
-        if not broken.any() and not bent.any():
-            break
-        cut |= broken.astype(np.uint8)
-        by_node |= bent
+    shared_w, place, counts, held, bad = _settle(cleared, usable, grain, by_node, True, n_threads)
+    if bad.any():
+        other = _settle(cleared, usable & bad[:, None], grain, by_node, False, n_threads)
+        pairs: list[tuple[npt.NDArray[Any], npt.NDArray[Any]]] = [
+            (shared_w, other[0]), (place, other[1]), (held, other[3]), *zip(counts, other[2], strict=True)
+        ]  # fmt: skip
+        for mine, theirs in pairs:
+            mine[bad] = theirs[bad]
     return ProRata(
         cleared.with_accepted(shared_w, n_threads=n_threads), np.ascontiguousarray(shared_w.T),
-        np.ascontiguousarray(shared.T), *counts, int(cut.sum()),
+        np.ascontiguousarray(place.T != _APART), int(counts[0].sum()), int(counts[1].sum()), int(held.sum()),
     )  # fmt: skip
 
 
+def _settle(
+    cleared: Cleared, usable: Any, grain: I8A, by_node: Any, fill: bool, n_threads: int
+) -> tuple[I8A, I8A, tuple[I8A, I8A], npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+    """Share until no row is passed; returns accepted W, classes, counts per step, rows held and steps that failed.
+
+    With `fill` a row that shares would pass is filled to its bound, else its subtree keeps the sum that it had.
+    """
+    base, by_node = cleared.accepted_w.copy(), by_node.copy()
+    cut = np.zeros(cleared.y_w.shape, np.uint8)
+    while True:
+        shared_w, place, counts = _share(cleared, base, usable, grain, cut, by_node, n_threads)
+        y, _ = activation(cleared.tree, cleared.rows, cleared.book, shared_w, n_threads=n_threads)
+        broken, bent = _broken(cleared, y), _broken_voltage(cleared, y, n_threads)
+        new, bent_new = broken & (cut == 0), bent & ~by_node
+        if not new.any() and not bent_new.any():
+            return shared_w, place, counts, cut, np.asarray(broken.any(axis=1) | bent.any(axis=1))
+        held = _fill(cleared, base, shared_w, place, y, new, grain) if fill else new.astype(np.uint8)
+        cut = np.bitwise_or(cut, held)
+        by_node |= bent_new
+
+
+def _fill(
+    cleared: Cleared, base: I8A, shared_w: I8A, place: I8A, y: I8A, broken: npt.NDArray[np.bool_], grain: I8A
+) -> npt.NDArray[np.uint8]:
+    """Fill one passed row of each class to its bound, that with the least room per W offered; returns rows to hold.
+
+    The sums of the two parts of the class are written to `base`. Rows that are passed are few: a loop over them.
+    """
+    book, last = cleared.book, cleared.tree.last
+    least, most = _held(cleared)
+    new = np.zeros(y.shape, np.uint8)
+    for t in np.flatnonzero(broken.any(axis=1)):
+        rows = np.flatnonzero(broken[t])
+        members = np.flatnonzero(place[t] != _APART)
+        for key in np.unique(place[t, members]):
+            mine = members[place[t, members] == key]
+            best: tuple[Fraction, int, npt.NDArray[np.bool_], int] | None = None
+            for e in rows:
+                inside = (book.node[mine] >= e) & (book.node[mine] < last[e])
+                excess = int(least[t, e] - y[t, e] if book.down[mine[0]] else y[t, e] - most[t, e])
+                if inside.all() or not inside.any() or excess <= 0:
+                    continue
+                allowed = int(shared_w[t, mine[inside]].sum()) - excess
+                room = Fraction(allowed, int(book.quantity_w[t, mine[inside]].sum()))
+                if best is None or room < best[0]:
+                    best = (room, int(e), inside, allowed)
+            if best is None:
+                continue
+            _, full, inside, allowed = best
+            new[t, full] = 1
+            parts = ((mine[inside], allowed), (mine[~inside], int(shared_w[t, mine].sum()) - allowed))
+            filled = [_in_order(book.quantity_w[t, part], grain[part], total) for part, total in parts]
+            for (part, _), values in zip(parts, filled, strict=True):
+                if values is not None and all(x is not None for x in filled):
+                    base[t, part] = values
+        if not new[t].any():
+            new[t, rows] = 1
+    return new
+
+
+def _in_order(quantity_w: I8A, grain: I8A, total: int) -> I8A | None:
+    """Give whole grains one offer after the other; None if the total cannot be made up."""
+    out = np.zeros(quantity_w.size, np.int64)
+    for k in range(quantity_w.size):
+        out[k] = min(max(total, 0), int(quantity_w[k])) // int(grain[k]) * int(grain[k])
+        total -= int(out[k])
+    return None if total else out
+
+
 def _share(
-    cleared: Cleared, usable: Any, grain: I8A, cut: npt.NDArray[np.uint8], by_node: Any, n_threads: int
-) -> tuple[I8A, npt.NDArray[np.bool_], tuple[int, int]]:
-    """Share every class once; returns accepted W, who shared, and how many classes were shared and kept."""
+    cleared: Cleared, base: I8A, usable: Any, grain: I8A, cut: npt.NDArray[np.uint8], by_node: Any, n_threads: int
+) -> tuple[I8A, I8A, tuple[I8A, I8A]]:
+    """Share every class of `base` once; returns accepted W, the class of who shared, and classes shared and kept."""
     from flexcore.kernels.market import pro_rata as kernels
 
     tree, rows, book = cleared.tree, cleared.rows, cleared.book
@@ -142,11 +213,12 @@ def _share(
     if order.size:
         new[1:] = np.logical_or.reduce([x[1:] != x[:-1] for x in keys])
     first = np.flatnonzero(new)
-    result, shared = cleared.accepted_w.copy(), np.zeros(usable.shape, np.bool_)
+    result, place = base.copy(), np.full(usable.shape, _APART)
+    counts = (np.zeros(cleared.n_steps, np.int64), np.zeros(cleared.n_steps, np.int64))
     if not order.size:
-        return result, shared, (0, 0)
+        return result, place, counts
     at = (step[order], offer[order])
-    total, most = (np.add.reduceat(x[at], first) for x in (cleared.accepted_w, book.quantity_w))
+    total, most = (np.add.reduceat(x[at], first) for x in (base, book.quantity_w))
     size = np.diff(np.append(first, order.size))
     margin = (total > 0) & (total < most) & (size > 1)
     member = np.repeat(margin, size)
@@ -162,16 +234,21 @@ def _share(
     run_chunks(split, total.size, n_threads=n_threads, chunk=_CLASSES_PER_CHUNK)
     good = np.repeat(placed == 1, size[margin])
     at = (at[0][good], at[1][good])
-    result[at], shared[at] = share[good], True
-    n_shared = int((placed == 1).sum())
-    return result, shared, (n_shared, total.size - n_shared)
+    result[at], place[at] = share[good], np.repeat(np.flatnonzero(margin), size[margin])[good]
+    for count, which in zip(counts, (placed == 1, placed == 0), strict=True):
+        np.add.at(count, step[order][first][margin][which], 1)
+    return result, place, counts
+
+
+def _held(cleared: Cleared) -> tuple[I8A, I8A]:
+    """Bounds that the selection kept: what is served of a need stays served."""
+    lower, upper, y = cleared.rows.lower_w, cleared.rows.upper_w, cleared.y_w
+    return np.where(lower > 0, np.minimum(lower, y), lower), np.where(upper < 0, np.maximum(upper, y), upper)
 
 
 def _broken(cleared: Cleared, y: I8A) -> npt.NDArray[np.bool_]:
     """Rows that held before, or were served as far, and do not any more."""
-    lower, upper, before = cleared.rows.lower_w, cleared.rows.upper_w, cleared.y_w
-    least = np.where(lower > 0, np.minimum(lower, before), lower)
-    most = np.where(upper < 0, np.maximum(upper, before), upper)
+    least, most = _held(cleared)
     return np.asarray(((y < least) | (y > most)) & (cleared.tree.parent >= 0))
 
 

@@ -137,3 +137,26 @@ def share(total, quantity, granularity):
                 missing -= granularity[o]
                 given = True
     return None if missing else parts
+
+
+def fill(total, members, quantity, room):
+    """Share a total among members; a set that would get more than its room is filled to it, the tightest first.
+
+    `room` is a list of (members, most W); sets nest. Returns W per member.
+    """
+    parts = dict(zip(members, share(total, [quantity[o] for o in members], [1] * len(members)), strict=True))
+    passed = [
+        (Fraction(most, sum(quantity[o] for o in below)), k)
+        for k, (below, most) in enumerate(room)
+        if below and sum(parts[o] for o in below) > most
+    ]
+    if not passed:
+        return parts
+    _, k = min(passed)
+    below, most = room[k]
+    inside = [(under, cap) for under, cap in room if under < below]
+    outside = [(under - below, cap - most if under > below else cap) for under, cap in room if not under <= below]
+    rest = [o for o in members if o not in below]
+    return fill(most, [o for o in members if o in below], quantity, inside) | fill(
+        total - most, rest, quantity, outside
+    )
