@@ -44,15 +44,15 @@ def room_between(parent, lower, upper, y, effect, row_lower, row_upper, z, up, d
         bound = row_upper[r] if per_w > 0.0 else row_lower[r]
         ratio = (bound - z[r]) / per_w
         if ratio < room:
-            w = np.int64(max(ratio, 0.0))
-            # the division rounds; the sum that is kept afterwards is what must not pass the bound
-            if per_w > 0.0:
-                while w > 0 and z[r] + w * per_w > bound:
-                    w -= 1
-            else:
-                while w > 0 and z[r] + w * per_w < bound:
-                    w -= 1
-            room = w
+            room = np.int64(max(ratio, 0.0))
+        # the division rounds, also where it gives just the room of another row; what must not pass the bound is the
+        # sum that is kept afterwards
+        if per_w > 0.0:
+            while room > 0 and z[r] + room * per_w > bound:
+                room -= 1
+        else:
+            while room > 0 and z[r] + room * per_w < bound:
+                room -= 1
     return room, low_up, high_up, low_down, high_down
 
 

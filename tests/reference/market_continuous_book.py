@@ -61,10 +61,9 @@ class Book:
             bound = self.row_upper[k] if per_w > 0 else self.row_lower[k]
             ratio = (bound - self.z[k]) / per_w
             if ratio < room:
-                w = int(max(ratio, 0.0))
-                while w > 0 and ((self.z[k] + w * per_w > bound) if per_w > 0 else (self.z[k] + w * per_w < bound)):
-                    w -= 1
-                room = w
+                room = int(max(ratio, 0.0))
+            while room > 0 and (self.z[k] + room * per_w - bound) * (1 if per_w > 0 else -1) > 0:
+                room -= 1
         return room
 
     def trade(self, now, w, *orders):
