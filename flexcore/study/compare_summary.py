@@ -15,9 +15,11 @@ def print_comparison(found: SchemeComparison, console: "Console") -> None:
     from rich.table import Table
 
     comparison = found.comparison
-    table = Table(title=escape(f"{found.city}, {found.day.date}"), title_justify="left", show_edge=False)
+    table = Table(
+        title=escape(f"{found.city}, {found.day.date}"), title_justify="left", show_edge=False, pad_edge=False
+    )
     table.add_column("scheme", no_wrap=True)
-    for name in ("pay EUR", "cost EUR", "worse", "open MWh", "MB", "efficiency"):
+    for name in ("paid", "cost", "worse", "open", "MB", "eff."):
         table.add_column(name, justify="right", no_wrap=True)
     for o in comparison.outcomes:
         open_mwh = o.unserved_distribution_mwh + o.imbalance_mwh + o.overload_transmission_mwh
@@ -28,7 +30,8 @@ def print_comparison(found: SchemeComparison, console: "Console") -> None:
         )  # fmt: skip
     console.print(table)
     console.print(
-        "cost: payments, and open needs at their penalties. worse: elements and quarter-hours that the outcome breaks "
-        "further than the forecast (red). efficiency: 1 is the common market, 0 the fragmented one; none where the "
-        "grid is broken or more need is left open than the common market leaves."
+        "paid and cost in EUR; cost: payments, and open needs (MWh) at their penalties. worse: elements and "
+        "quarter-hours that the outcome breaks further than the forecast (red). eff.: efficiency, 1 is the common "
+        "market, 0 the fragmented one; none where the grid is broken or more need is left open than the common market "
+        "leaves."
     )

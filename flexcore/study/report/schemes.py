@@ -67,14 +67,15 @@ def _headline(found: SchemeComparison) -> Section:
     common, fragmented = comparison.yardsticks
     outcomes = comparison.outcomes
     safe = [o for o in outcomes if comparison.comparable(o)]
-    cheapest = min(safe, key=lambda o: o.cost_eur) if safe else common
+    separate = [o for o in safe if o.group not in ("common", "integrated")]
+    cheapest = min(separate or safe or [common], key=lambda o: o.cost_eur)
     unsafe = [o for o in outcomes if not o.safe]
     worst = max(outcomes, key=lambda o: o.violations_new)
     tiles = [
         tile("schemes", number(len(outcomes)), "", f"{len(safe)} keep the grid and serve what can be served"),
         tile("common market", number(common.cost_eur), "EUR", "the lower bound of every safe scheme"),
         tile("fragmented markets", number(fragmented.cost_eur), "EUR", "the TSO buys no distributed resource"),
-        tile("cheapest safe scheme", number(cheapest.cost_eur), "EUR", cheapest.title),
+        tile("cheapest safe scheme of separate markets", number(cheapest.cost_eur), "EUR", cheapest.title),
         tile("schemes that break the grid", number(len(unsafe)), "", f"worst: {worst.title}" if unsafe else "none"),
         tile(
             "needs of the day",
@@ -114,7 +115,7 @@ def _picture(found: SchemeComparison) -> Section:
     layout: dict[str, Any] = {
         "height": 120 + _ROW_PX * len(names), "showlegend": True, "bargap": 0.28,
         "barmode": "overlay", "hovermode": "closest",
-        "margin": {"l": 330, "r": 20, "t": 60, "b": 60}, "annotations": [],
+        "margin": {"l": 352, "r": 20, "t": 60, "b": 60}, "annotations": [],
         "yaxis": {"automargin": False, "tickfont": {"size": 12}},
         "legend": {"y": -0.04, "yanchor": "top", "itemclick": False, "itemdoubleclick": False},
     }  # fmt: skip
