@@ -11,6 +11,7 @@ from flexcore.arrays import as_float, as_int
 from flexcore.chunks import run_chunks
 from flexcore.errors import Findings, OfferError, check_option
 from flexcore.market.merit_order import MAX_W, as_price, as_rank, as_time
+from flexcore.market.path_clearing import select_by_path_prices, too_weak
 from flexcore.market.tree_clearing import (
     NO_BOUND,
     Book,
@@ -29,7 +30,7 @@ Method = Literal["auto", "tree", "lp", "merit_order"]
 I8A = npt.NDArray[np.int64]
 
 #: What decided a step; the strongest engine that any feeder of it needed.
-ENGINES = ("none", "merit_order", "tree_merit_order", "lp")
+ENGINES = ("none", "merit_order", "tree_merit_order", "path_prices", "lp")
 #: Why an offer got what it got, by code.
 REASONS = (
     "nothing offered",
@@ -161,7 +162,7 @@ def select_rows(
     min_effect: float,
     n_threads: int,
 ) -> Outcome:
-    """Decide all steps: the tree merit order first, then the LP for the feeders in which voltage rows bind."""
+    """Decide all steps: the tree merit order, path prices where its answer fails a voltage row, the LP as the last."""
     forbidden = np.zeros(book.quantity_w.shape, np.uint8)
     if group is not None and not allow_counter and book.node.size:
         forbidden = forbidden_directions(tree, rows, book, group)
@@ -176,42 +177,33 @@ def select_rows(
         thermal[step[inside], tree.feeder[node[inside]]] = True
     engine = np.where(thermal.any(axis=1), 2, 0).astype(np.uint8)
     blocked_by = np.full(accepted.shape, -1, np.int64)
-    by_lp = np.zeros(flags.shape, np.bool_)
+    open_cases = np.zeros(flags.shape, np.bool_)
     if method == "auto":
-        by_lp = flags > 0
+        open_cases = flags > 1
     elif method == "lp":
-        by_lp = (flags > 0) | thermal
-    if by_lp.any() and book.node.size:
-        from flexcore.market.lp_clearing import select_by_lp
-
-        price = np.broadcast_to(book.price, quantity.shape)
+        open_cases = (flags > 0) | thermal
+    if open_cases.any() and book.node.size:
         if rows.w_lower is None:
             nothing = np.full(rows.lower_w.shape, np.inf)
             rows = Rows(rows.lower_w, rows.upper_w, -nothing, nothing, rows.m, rows.reach)
-        cases, answers = np.argwhere(by_lp), [(np.zeros(0, np.int64),) * 3] * int(by_lp.sum())
-
-        def solve(lo: int, hi: int) -> None:
-            for c in range(lo, hi):
-                t, f = (int(x) for x in cases[c])
-                answers[c] = select_by_lp(
-                    tree,
-                    rows,
-                    book,
-                    t,
-                    f,
-                    quantity[t],
-                    price[t],
-                    by_tree=accepted[t],
-                    y_tree=y[t],
-                    min_effect=min_effect,
-                )
-
-        # each case is solved by itself, from what the tree accepted, and the solver releases the interpreter's lock
-        run_chunks(solve, len(cases), n_threads=n_threads, chunk=1)
-        for (t, _), (offers, taken, node) in zip(cases, answers, strict=True):
-            accepted[t, offers] = taken
-            blocked_by[t, offers] = node
-            engine[t] = 3 if offers.size else max(engine[t], 2)
+        cases = np.argwhere(open_cases)
+        weak = too_weak(tree, rows, book, accepted, cases, min_effect)
+        weak &= quantity > 0
+        allowed = np.where(weak, np.int64(0), quantity)
+        served = np.zeros(flags.shape, np.bool_)
+        step, line = np.nonzero(allowed)
+        served[step, np.maximum(tree.feeder[book.node[line]], 0)] = True
+        engine[cases[:, 0]] = np.maximum(engine[cases[:, 0]], 2)
+        cases = cases[served[cases[:, 0], cases[:, 1]]]
+        if method == "auto":
+            answer = select_by_path_prices(tree, rows, book, allowed, accepted, cases, n_threads=n_threads)
+            accepted, blocked_by = answer.accepted_w, answer.blocked_by.astype(np.int64)
+            by_paths = cases[answer.decided, 0]
+            engine[by_paths] = np.maximum(engine[by_paths], 3)
+            cases = cases[~answer.decided]
+        _select_by_lp(tree, rows, book, allowed, accepted, y, cases, blocked_by, n_threads=n_threads)
+        engine[cases[:, 0]] = 4
+        blocked_by[weak] = -2
         y, unserved = activation(tree, rows, book, accepted, n_threads=n_threads)
         _, unserved_voltage = voltage_state(tree, rows, y, n_threads=n_threads)
     reason, at = explain(tree, rows, book, accepted, y, forbidden, n_threads=n_threads)
@@ -220,6 +212,30 @@ def select_rows(
     reason[by_voltage] = _VOLTAGE
     at[by_voltage] = blocked_by[by_voltage]
     return Outcome(accepted, reason, at, engine, unserved, unserved_voltage)
+
+
+def _select_by_lp(
+    tree: Tree, rows: Rows, book: Book, allowed: I8A, accepted: I8A, y: I8A, cases: I8A, blocked_by: I8A, *,
+    n_threads: int,
+) -> None:  # fmt: skip
+    """Decide the cases by LP and write what they get over what the tree accepted."""
+    if not len(cases):
+        return
+    from flexcore.market.lp_clearing import select_by_lp
+
+    price = np.broadcast_to(book.price, allowed.shape)
+    answers = [(np.zeros(0, np.int64),) * 3] * len(cases)
+
+    def solve(lo: int, hi: int) -> None:
+        for c in range(lo, hi):
+            t, f = (int(x) for x in cases[c])
+            answers[c] = select_by_lp(tree, rows, book, t, f, allowed[t], price[t], y_tree=y[t])
+
+    # each case is solved by itself, from what the tree accepted, and the solver releases the interpreter's lock
+    run_chunks(solve, len(cases), n_threads=n_threads, chunk=1)
+    for (t, _), (offers, taken, node) in zip(cases, answers, strict=True):
+        accepted[t, offers] = taken
+        blocked_by[t, offers] = node
 
 
 def clear_local(
@@ -261,10 +277,11 @@ def clear_local(
     allow_counter : bool
         True lifts that rule.
     method : {"auto", "tree", "lp", "merit_order"}
-        "auto": merit order on the tree, and the LP for the feeders and steps with a voltage need or whose answer would
-        break a voltage row. "tree" never looks at voltage rows. "lp" decides all by LP.
+        "auto": merit order on the tree; path prices for the feeders and steps where its answer leaves a voltage need open
+        or would break a voltage row; the LP where these prove nothing. "tree" never looks at voltage rows. "lp" decides
+        all by LP.
     min_effect : float
-        Where the LP decides and a need is open, offers with less effect on every need than this share of an offer at
+        Where the tree does not decide and a need is open, offers with less effect on every need than this share of an offer at
         the place of the need stay out. 0, the default, is the rule as written: a voltage need that cannot be met in
         full then buys all that helps, however little, in the whole feeder.
     n_threads : int

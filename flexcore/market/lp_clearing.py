@@ -416,9 +416,7 @@ def select_by_lp(
     quantity_w: I8A,
     price: I8A,
     *,
-    by_tree: I8A,
     y_tree: I8A,
-    min_effect: float = 0.0,
 ) -> tuple[I8A, I8A, I8A]:
     """Select in one feeder and step by LP.
 
@@ -428,40 +426,20 @@ def select_by_lp(
         Offered and allowed in this step. [W]
     price : ndarray of int64, shape (n_offers,)
         As offered. [micro-EUR/MWh]
-    by_tree : ndarray of int64, shape (n_offers,)
-        What the merit order on the tree accepts in this step. [W]
     y_tree : ndarray of int64, shape (n,)
-        The net activation that this gives at and below each node. [W]
-    min_effect : float
-        Offers with less effect on every open need than this share of an offer at the place of the need stay out, unless
-        the tree accepts them: those make room for others.
+        The net activation that the merit order on the tree gives at and below each node. [W]
 
     Returns
     -------
     offers, accepted_w : ndarray of int64
         Positions of the feeder's offers and what they get.
     blocked_by : ndarray of int64
-        Node whose voltage leaves an offer no room, -1 where none does, -2 for too little effect.
+        Node whose voltage leaves an offer no room, -1 where none does.
     """
-    from flexcore.kernels.market.selection_rows import need_effect
-
     inside = (book.node >= feeder) & (book.node < tree.last[feeder])
     offers = np.flatnonzero(inside & (quantity_w > 0))
     if not offers.size:
         return offers, np.zeros(0, np.int64), np.zeros(0, np.int64)
-    everyone = offers
-    if min_effect > 0 and rows.w_lower is not None and rows.w_upper is not None:
-        effect = np.zeros(tree.parent.size)
-        need_effect(
-            tree.parent, rows.reach, rows.w_lower[step], rows.w_upper[step], rows.lower_w[step], rows.upper_w[step],
-            feeder, int(tree.last[feeder]), effect,
-        )  # fmt: skip
-        # where no need is open, only a row that the tree's answer breaks brought the feeder here: everyone may help
-        if effect[feeder : tree.last[feeder]].any():
-            offers = offers[(effect[book.node[offers]] >= min_effect) | (by_tree[offers] > 0)]
-    weak = np.setdiff1d(everyone, offers)
-    if not offers.size:
-        return weak, np.zeros(weak.size, np.int64), np.full(weak.size, -2)
     # OFR-03: no W that serves no need may pay for itself; offers that may not act here have no say in it
     counted = price[offers] + max(0, 1 - int(price[offers].min()))
     columns = _columns(book, offers, quantity_w[offers], counted)
@@ -490,11 +468,7 @@ def select_by_lp(
             better = common > shared
             shared[better] = common[better]
             blocked[mine[better]] = problem.kept.position[row]
-    return (
-        np.r_[columns.member, weak],
-        np.r_[accepted, np.zeros(weak.size, np.int64)],
-        np.r_[blocked, np.full(weak.size, -2)],
-    )
+    return columns.member, accepted, blocked
 
 
 def _shared_m(problem: _FeederProblem, row: int, position: npt.NDArray[np.int32]) -> F8A:

@@ -219,7 +219,7 @@ def activation(tree: Tree, rows: Rows, book: Book, accepted: I8A, *, n_threads: 
 
 
 def voltage_state(tree: Tree, rows: Rows, y_w: I8A, *, n_threads: int) -> tuple[U1A, I8A]:
-    """Return flags per (step, feeder), 1 voltage need and 2 broken row, and the unserved voltage need in W."""
+    """Return flags per (step, feeder), 1 need, 2 broken row, 4 unmet need, and the unserved voltage need in W."""
     from flexcore.kernels.market.selection_rows import voltage_flags
 
     n_steps, n = y_w.shape

@@ -46,11 +46,11 @@ def activation_sums(parent, offer_node, offer_down, accepted_w, lower_w, upper_w
 
 @kernel(I32, I32, F64, F64, F64_2D, F64_2D, I64_2D, U8_2D_OUT, I64_2D_OUT, i64, i64)
 def voltage_flags(parent, feeder, m, reach, w_lower, w_upper, y_w, flag_out, unserved_out, t0, t1):
-    """Mark feeders whose voltage rows the tree cannot decide: a voltage need, or a row that the selection breaks.
+    """Mark feeders by their voltage rows: 1 for a need, 2 for a row that the selection breaks, 4 for an unmet need.
 
     `reach` is the sum of m on the path of a node: what one kW at the node itself does to its own row. A millionth of a
-    kW is forgiven. flag_out[t, feeder] has 1 for a need, 2 for a broken row. unserved_out[t, 0] sums the gaps of all
-    needs in W at the node itself; a gap of at most 1 W, which whole watts cannot close, counts as none.
+    kW is forgiven. unserved_out[t, 0] sums the gaps of all needs in W at the node itself; a gap of at most 1 W, which
+    whole watts cannot close, counts as none there.
     """
     n = parent.shape[0]
     w = np.empty(n)
@@ -68,6 +68,8 @@ def voltage_flags(parent, feeder, m, reach, w_lower, w_upper, y_w, flag_out, uns
                 flag_out[t, feeder[i]] |= 1
                 gap = w_lower[t, i] - w[i] if w_lower[t, i] > 0.0 else w[i] - w_upper[t, i]
                 gap_w = 1000.0 * gap / reach[i] if reach[i] > 0.0 else 0.0
+                if gap > dust:
+                    flag_out[t, feeder[i]] |= 4
                 if gap_w > 1.001:
                     unserved += np.int64(np.ceil(gap_w - 1e-3))
             if w[i] < min(w_lower[t, i], 0.0) - dust or w[i] > max(w_upper[t, i], 0.0) + dust:
