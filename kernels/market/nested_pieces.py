@@ -12,10 +12,6 @@ import numpy as np
 
 from flexcore.kernels._jit import inner
 
-#: A key is a slope in unserved W times `LEVEL`, plus a rank below `RANKS`; one level is one unserved W per W.
-RANKS = 2**20
-LEVEL = 2**36 * RANKS
-
 
 class Nest(NamedTuple):
     """Elements whose row can bind, in preorder from 1 on; 0 stands for all that lies above them."""
@@ -142,7 +138,7 @@ def _split(work, j, a, volume):
 
 
 @inner
-def _raise_levels(nest, work, j):
+def _raise_levels(nest, work, j, level):
     """Move what lies left of a need for up down by one level, and what lies right of a need for down up by one."""
     key = work.key
     volume = work.volume
@@ -152,7 +148,7 @@ def _raise_levels(nest, work, j):
         while rest > 0:
             if volume[0, a] > rest:
                 _split(work, j, a, rest)
-            key[0, a] -= LEVEL
+            key[0, a] -= level
             rest -= volume[0, a]
             a += 1
     if nest.upper[j] < 0:
@@ -162,7 +158,7 @@ def _raise_levels(nest, work, j):
             if volume[0, a] > rest:
                 _split(work, j, a, volume[0, a] - rest)
                 a += 1
-            key[0, a] += LEVEL
+            key[0, a] += level
             rest -= volume[0, a]
             a -= 1
 
@@ -200,15 +196,15 @@ def _cut(nest, work, j, down, x_out):
 
 
 @inner
-def nested_pass(nest, work, key, zero, down, cap, order, x_out):
+def nested_pass(nest, work, key, zero, level, down, cap, order, x_out):
     """Accept what has the least total of slopes under all rows of a nest.
 
     Parameters
     ----------
     key : int64 (n_offers,)
-        Slope of an up offer is its price, of a down offer minus its price; see `LEVEL`. All differ.
-    zero : int64
-        Key of a slope of zero: nothing to the right of it pays.
+        In the order of slopes, all different; the slope of an up offer is its price, of a down offer minus its price.
+    zero, level : int64
+        Key of a slope of zero: nothing to the right of it pays. What a key changes by one unserved W per W.
     down, cap : uint8, int64 (n_offers,)
     order : int64 (n_offers,)
         What sorts `key`.
@@ -238,7 +234,7 @@ def nested_pass(nest, work, key, zero, down, cap, order, x_out):
             work.end[j, 1] += cap[p]
     for j in range(n - 1, 0, -1):
         _gather(nest, work, j)
-        _raise_levels(nest, work, j)
+        _raise_levels(nest, work, j, level)
         _cut(nest, work, j, down, x_out)
         if nest.above[j] == 0:
             for a in range(work.run[j, 0], work.run[j, 1]):

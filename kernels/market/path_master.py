@@ -16,7 +16,9 @@ STAGES = 3
 MAX_ROWS = 24
 MAX_COLUMNS = 256
 _PIVOT = 1e-9
-_MAX_STEPS = 400
+_NOISE = 1e-12
+_MAX_STEPS = 1000
+_CIRCLES = 40
 
 
 class Master(NamedTuple):
@@ -73,12 +75,15 @@ def _worth(master, variable, stage):
 
 
 @inner
-def _reduced(master, variable, stage):
-    """What one more of a variable costs at the multipliers of a stage."""
+def reduced_cost(master, variable, stage):
+    """What one more of a variable costs at the multipliers of a stage; 0 where that drowns in the sum's rounding."""
     worth = _worth(master, variable, stage)
+    size = abs(worth)
     for i in range(master.count[0] + 1):
-        worth -= master.dual[stage, i] * _entry(master, variable, i)
-    return worth
+        part = master.dual[stage, i] * _entry(master, variable, i)
+        worth -= part
+        size += abs(part)
+    return worth if abs(worth) > _NOISE * size else 0.0
 
 
 @inner
@@ -145,7 +150,7 @@ def start(master):
 
 
 @inner
-def _enter(master, variable):
+def _enter(master, variable, by_number):
     """Bring a variable into the basis; False if that is not possible."""
     n = master.count[0] + 1
     leaving = -1
@@ -159,7 +164,8 @@ def _enter(master, variable):
         held = master.shut[master.basis[b]] == 1
         if change > _PIVOT or (held and change < -_PIVOT):
             ratio = max(master.share[b], 0.0) / abs(change)
-            if leaving < 0 or ratio < least - 1e-12 or (ratio <= least + 1e-12 and abs(change) > size):
+            tie = master.basis[b] < master.basis[leaving] if by_number else abs(change) > size
+            if leaving < 0 or ratio < least - 1e-12 or (ratio <= least + 1e-12 and tie):
                 leaving = b
                 least = ratio
                 size = abs(change)
@@ -172,21 +178,26 @@ def _enter(master, variable):
 @inner
 def improve(master, stage, tolerance):
     """Mix the known columns as well as this stage allows; False if the simplex gives up."""
+    begun = master.count[2]
     while True:
         total = find_duals(master, stage)
+        # many steps without an end: the rule of the lowest number cannot go round in circles
+        by_number = master.count[2] > begun + _CIRCLES
         best = -1
         least = -max(tolerance, 1e-10 * abs(total) if stage > 0 else 0.0)
         for variable in range(MAX_COLUMNS + 2 * master.count[0]):
             if master.count[1] <= variable < MAX_COLUMNS or master.shut[variable] == 1:
                 continue
-            cost = _reduced(master, variable, stage)
+            cost = reduced_cost(master, variable, stage)
             if cost < least:
                 best = variable
                 least = cost
+                if by_number:
+                    break
         if best < 0:
             return True
         master.count[2] += 1
-        if master.count[2] > _MAX_STEPS or not _enter(master, best):
+        if master.count[2] > _MAX_STEPS or not _enter(master, best, by_number):
             return False
 
 
@@ -196,5 +207,5 @@ def shut_worse(master, stage, tolerance):
     for variable in range(MAX_COLUMNS + 2 * master.count[0]):
         if master.count[1] <= variable < MAX_COLUMNS:
             continue
-        if _reduced(master, variable, stage) > tolerance:
+        if reduced_cost(master, variable, stage) > tolerance:
             master.shut[variable] = 1

@@ -24,7 +24,7 @@ from flexcore.kernels._jit import (
     inner,
     kernel,
 )
-from flexcore.kernels.market.nested_pieces import LEVEL, RANKS, nested_pass, new_work
+from flexcore.kernels.market.nested_pieces import nested_pass, new_work
 from flexcore.kernels.market.path_case import (
     drop_idle_limits,
     new_case,
@@ -39,6 +39,7 @@ from flexcore.kernels.market.path_master import (
     find_duals,
     improve,
     new_master,
+    reduced_cost,
     shut_worse,
     start,
 )
@@ -47,7 +48,8 @@ from flexcore.kernels.market.path_rounding import name_blocking_nodes, round_to_
 #: What decided a case.
 LEFT, NOTHING, BY_EFFECT, BY_PATHS = 0, 1, 2, 3
 _SAME = 1e-11  # prices closer than this, beside their own size, count as equal
-_MAX_DEPTH = 60
+_FINEST = 2**40  # parts of a level; what equal slopes differ by through rounding is far less than one
+_LARGEST_KEY = 2.0**62
 _ROWS_AT_ONCE = 3
 _DUST_W = 1e-3
 
@@ -72,8 +74,12 @@ def _slopes(case, effect, master, stage, slope_out):
 
 
 @inner
-def _find_keys(case, effect, master, stage, slope, natural, key_out):
-    """Order of the offers at a stage, all earlier stages first; returns the key of a slope of zero."""
+def _find_keys(case, effect, master, stage, depth, slope, natural, key_out):
+    """Order of the offers at a stage, all earlier stages first; returns the key of a slope of zero, a level,
+    and in how many parts it counts.
+
+    A key is the slope in unserved W, in whole parts of a level, and then the rank by what comes after it.
+    """
     n = case.offer.shape[0]
     slope[n] = 0.0
     rank = natural
@@ -99,14 +105,23 @@ def _find_keys(case, effect, master, stage, slope, natural, key_out):
         by_group = np.argsort(of_late, kind="mergesort")
         rank = late[by_group]
     _slopes(case, effect, master, 0, slope)
+    largest = 0.0
+    for p in range(n):
+        largest = max(largest, abs(slope[p]))
+    ranks = np.int64(1)
+    while ranks < n + 1:
+        ranks *= 2
+    parts = np.int64(_FINEST)
+    while parts > 1 and (largest + depth + 2.0) * parts * ranks > _LARGEST_KEY:
+        parts //= 2
     zero = np.int64(0)
     for a in range(n + 1):
         p = rank[a]
         if p == n:
             zero = np.int64(a)
         else:
-            key_out[p] = np.int64(np.rint(slope[p] * (LEVEL // RANKS))) * RANKS + a
-    return zero
+            key_out[p] = np.int64(np.rint(slope[p] * parts)) * ranks + a
+    return zero, parts * ranks, parts
 
 
 @inner
@@ -235,9 +250,8 @@ def _mix(master, pool, x_out):
 
 
 @inner
-def _run_stage(case, effect, master, pool, nest, work, stage, tolerance, least, natural, slope, key, x_w, y_w):
+def _run_stage(case, effect, master, pool, nest, work, stage, depth, tolerance, least, natural, slope, key, x_w, y_w):
     """Bring one stage to its optimum; returns (done, proven gap)."""
-    zero = np.int64(0)
     while True:
         if not improve(master, stage, tolerance):
             return False, np.inf
@@ -249,14 +263,17 @@ def _run_stage(case, effect, master, pool, nest, work, stage, tolerance, least, 
             return True, max(total - least, 0.0)
         if master.count[1] == MAX_COLUMNS:
             return False, np.inf
-        zero = _find_keys(case, effect, master, stage, slope, natural, key)
-        nested_pass(nest, work, key, zero, case.down, case.cap, np.argsort(key), x_w)
+        zero, level, parts = _find_keys(case, effect, master, stage, depth, slope, natural, key)
+        nested_pass(nest, work, key, zero, level, case.down, case.cap, np.argsort(key), x_w)
         c = _add_column(case, effect, master, pool, x_w, y_w)
-        gain = -master.worth[stage, c] + master.dual[stage, 0]
-        for r in range(master.count[0]):
-            gain += master.dual[stage, r + 1] * master.value[r, c]
+        gain = -reduced_cost(master, c, stage)
         if gain <= max(tolerance, 1e-10 * abs(total) if stage > 0 else 0.0):
-            return True, max(gain, 0.0)
+            master.count[1] -= 1
+            gap = max(gain, 0.0)
+            if stage == 0:
+                for p in range(case.offer.shape[0]):
+                    gap += case.cap[p] / parts
+            return True, gap
 
 
 @inner
@@ -274,7 +291,7 @@ def _by_effect(case, effect, x_out):
 
 
 @inner
-def _decide(case, n_slots, nest, tree_x, x, gap_out):
+def _decide(case, n_slots, nest, depth, tree_x, x, gap_out):
     """Find the power of each offer of one case; returns what decided it."""
     n = case.node.shape[0]
     n_offers = case.offer.shape[0]
@@ -333,9 +350,9 @@ def _decide(case, n_slots, nest, tree_x, x, gap_out):
         n_broken = 0
         for stage in range(STAGES):
             done, gap = _run_stage(
-                case, effect, master, pool, nest, work, stage, tolerance[stage], least, natural, slope, key, x_w, y_w
+                case, effect, master, pool, nest, work, stage, depth, tolerance[stage], least, natural, slope, key, x_w, y_w
             )
-            if not done:
+            if not done or (stage == 0 and gap > 1e-9 * needs + 1e-2):
                 return LEFT
             if stage < 2:
                 gap_out[stage] = gap
@@ -395,18 +412,16 @@ def path_prices(
         if n_offers == 0:
             decided_out[c] = NOTHING
             continue
-        if not fit or n_offers >= RANKS - 1:
+        if not fit:
             continue
         most, least = reachable(case)
         drop_idle_limits(case, most, least)
-        nest, n_slots, deepest = new_nest(case, most, least)
-        if deepest > _MAX_DEPTH:
-            continue
+        nest, n_slots, depth = new_nest(case, most, least)
         x = np.empty(n_offers)
         x_w = np.empty(n_offers, np.int64)
         for p in range(n_offers):
             x_w[p] = by_tree[t, case.offer[p]]
-        decided = _decide(case, n_slots, nest, x_w, x, gap_out[c])
+        decided = _decide(case, n_slots, nest, depth, x_w, x, gap_out[c])
         if decided == LEFT or not round_to_watts(case, x, x_w):
             continue
         decided_out[c] = decided
