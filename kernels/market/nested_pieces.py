@@ -98,11 +98,13 @@ def _merge_runs(work, n_runs):
 def _gather(nest, work, j):
     """Bring all pieces at and below an element into one sorted run at its first place."""
     first = np.int64(nest.slot[j])
+    here = np.int64(0)
+    buffer = np.int64(1)
     n_runs = np.int64(0)
     out = np.int64(0)
     work.bound[0, 0] = 0
     if nest.own[j] > 0:
-        _copy(work, 0, first, first + nest.own[j], 1, out)
+        _copy(work, here, first, first + nest.own[j], buffer, out)
         out += nest.own[j]
         n_runs += 1
         work.bound[0, n_runs] = out
@@ -111,7 +113,7 @@ def _gather(nest, work, j):
         lo = np.int64(work.run[c, 0])
         hi = np.int64(work.run[c, 1])
         if hi > lo:
-            _copy(work, 0, lo, hi, 1, out)
+            _copy(work, here, lo, hi, buffer, out)
             out += hi - lo
             n_runs += 1
             work.bound[0, n_runs] = out
@@ -119,7 +121,7 @@ def _gather(nest, work, j):
         work.end[j, 1] += work.end[c, 1]
         c = np.int64(nest.sibling[c])
     held = _merge_runs(work, n_runs)
-    _copy(work, held, 0, out, 0, first)
+    _copy(work, held, here, out, here, first)
     work.run[j, 0] = first
     work.run[j, 1] = first + out
 

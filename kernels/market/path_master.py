@@ -16,7 +16,7 @@ STAGES = 3
 MAX_ROWS = 24
 MAX_COLUMNS = 256
 _PIVOT = 1e-9
-_NOISE = 1e-12
+_ROUNDING = 4e-15  # of one product, some units in its last place
 _MAX_STEPS = 1000
 _CIRCLES = 40
 
@@ -33,6 +33,7 @@ class Master(NamedTuple):
     inverse: np.ndarray  # float64 (MAX_ROWS + 1, MAX_ROWS + 1)
     share: np.ndarray  # float64 (MAX_ROWS + 1,): value of each basic variable
     dual: np.ndarray  # float64 (STAGES, MAX_ROWS + 1): of the sum of shares, then of the rows
+    doubt: np.ndarray  # float64 (STAGES, MAX_ROWS + 1): by how much rounding may have moved a multiplier
     count: np.ndarray  # int64 (3,): rows, columns, steps of the simplex
 
 
@@ -49,6 +50,7 @@ def new_master():
         np.zeros(rows, np.int64),
         np.zeros((rows, rows)),
         np.zeros(rows),
+        np.zeros((STAGES, rows)),
         np.zeros((STAGES, rows)),
         np.zeros(3, np.int64),
     )
@@ -78,12 +80,12 @@ def _worth(master, variable, stage):
 def reduced_cost(master, variable, stage):
     """What one more of a variable costs at the multipliers of a stage; 0 where that drowns in the sum's rounding."""
     worth = _worth(master, variable, stage)
-    size = abs(worth)
+    doubt = _ROUNDING * abs(worth)
     for i in range(master.count[0] + 1):
-        part = master.dual[stage, i] * _entry(master, variable, i)
-        worth -= part
-        size += abs(part)
-    return worth if abs(worth) > _NOISE * size else 0.0
+        entry = _entry(master, variable, i)
+        worth -= master.dual[stage, i] * entry
+        doubt += master.doubt[stage, i] * abs(entry)
+    return worth if abs(worth) > doubt else 0.0
 
 
 @inner
@@ -129,11 +131,14 @@ def find_duals(master, stage):
     total = 0.0
     for i in range(n):
         master.dual[stage, i] = 0.0
+        master.doubt[stage, i] = 0.0
     for b in range(n):
         worth = _worth(master, master.basis[b], stage)
         total += worth * master.share[b]
         for i in range(n):
-            master.dual[stage, i] += worth * master.inverse[b, i]
+            part = worth * master.inverse[b, i]
+            master.dual[stage, i] += part
+            master.doubt[stage, i] += _ROUNDING * abs(part)
     return total
 
 

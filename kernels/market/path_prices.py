@@ -47,7 +47,7 @@ from flexcore.kernels.market.path_rounding import name_blocking_nodes, round_to_
 
 #: What decided a case.
 LEFT, NOTHING, BY_EFFECT, BY_PATHS = 0, 1, 2, 3
-_SAME = 1e-11  # prices closer than this, beside their own size, count as equal
+_SAME = 1e-12  # slopes closer than this, beside their own size and beyond rounding, count as equal
 _FINEST = 2**40  # parts of a level; what equal slopes differ by through rounding is far less than one
 _LARGEST_KEY = 2.0**62
 _ROWS_AT_ONCE = 3
@@ -55,22 +55,25 @@ _DUST_W = 1e-3
 
 
 @inner
-def _slopes(case, effect, master, stage, slope_out):
-    """Slope of each offer at the multipliers of a stage: its worth less that of its effect, in the sense of y."""
+def _slopes(case, effect, master, stage, slope_out, doubt_out):
+    """Slope of each offer at the multipliers of a stage: its worth less that of its effect, in the sense of y.
+
+    `doubt_out` is by how much rounding may have moved it; a slope within that counts as zero.
+    """
     for p in range(case.offer.shape[0]):
         worth = 0.0
         if stage == 1:
             worth = case.price[p]
         elif stage == 2:
             worth = case.place[p]
-        size = worth
+        doubt = 1e-15 * worth
         for r in range(master.count[0]):
-            part = master.dual[stage, r + 1] * effect[r, p]
-            worth -= part
-            size += abs(part)
-        if abs(worth) <= 1e-14 * size:
+            worth -= master.dual[stage, r + 1] * effect[r, p]
+            doubt += master.doubt[stage, r + 1] * abs(effect[r, p])
+        if abs(worth) <= doubt:
             worth = 0.0
         slope_out[p] = -worth if case.down[p] == 1 else worth
+        doubt_out[p] = doubt
 
 
 @inner
@@ -82,29 +85,33 @@ def _find_keys(case, effect, master, stage, depth, slope, natural, key_out):
     """
     n = case.offer.shape[0]
     slope[n] = 0.0
+    doubt = np.zeros(n + 1)
     rank = natural
     if stage >= 1:
-        _slopes(case, effect, master, 1, slope)
+        _slopes(case, effect, master, np.int64(1), slope, doubt)
         rank = np.argsort(slope, kind="mergesort")
     if stage == 2:
         group = np.empty(n + 1, np.int64)
         label = np.int64(0)
         for a in range(n + 1):
             if a > 0:
-                here = slope[rank[a]]
-                # the size of what was added up, not of the sum, says how far equal slopes may come out apart
-                size = (case.price[rank[a]] if rank[a] < n else 0.0) + abs(here)
-                size = max(size, (case.price[rank[a - 1]] if rank[a - 1] < n else 0.0) + abs(slope[rank[a - 1]]))
-                label += np.int64(here - slope[rank[a - 1]] > _SAME * size)
+                p = rank[a - 1]
+                q = rank[a]
+                apart = doubt[p] + doubt[q] + _SAME * max(abs(slope[p]), abs(slope[q]))
+                label += np.int64(slope[q] - slope[p] > apart)
             group[rank[a]] = label
-        _slopes(case, effect, master, 2, slope)
+        _slopes(case, effect, master, np.int64(2), slope, doubt)
         late = np.argsort(slope, kind="mergesort")
-        of_late = np.empty(n + 1, np.int64)
+        begin = np.zeros(n + 2, np.int64)
         for a in range(n + 1):
-            of_late[a] = group[late[a]]
-        by_group = np.argsort(of_late, kind="mergesort")
-        rank = late[by_group]
-    _slopes(case, effect, master, 0, slope)
+            begin[group[a] + 1] += 1
+        for a in range(n + 1):
+            begin[a + 1] += begin[a]
+        for a in range(n + 1):
+            p = late[a]
+            rank[begin[group[p]]] = p
+            begin[group[p]] += 1
+    _slopes(case, effect, master, np.int64(0), slope, doubt)
     largest = 0.0
     for p in range(n):
         largest = max(largest, abs(slope[p]))
@@ -169,8 +176,12 @@ def _set_value(master, effect, pool, r, c):
 
 
 @inner
-def _add_row(case, effect, master, pool, common, k, way, amount, reach, need):
-    """Add a voltage row: way * w >= amount at a node; False if no offer acts on it or there are too many."""
+def _add_row(case, effect, master, pool, common, k, way, amount, reach, may_lack):
+    """Add a voltage row: way * w >= amount at a node; False if no offer acts on it or there are too many rows.
+
+    `may_lack` is 1 for a need, which may stay open, and 0 for a limit. Numbers and not words or constants: each kind of
+    constant would be compiled as a function of its own.
+    """
     r = master.count[0]
     if r == MAX_ROWS:
         return False
@@ -185,7 +196,7 @@ def _add_row(case, effect, master, pool, common, k, way, amount, reach, need):
     for p in range(case.offer.shape[0]):
         effect[r, p] /= total
     master.amount[r] = amount / reach / total
-    master.gap_w[r] = total if need else 0.0
+    master.gap_w[r] = total * may_lack
     master.count[0] += 1
     for c in range(master.count[1]):
         _set_value(master, effect, pool, r, c)
@@ -226,14 +237,14 @@ def _add_broken_rows(case, effect, master, pool, common, x, used, y, w, at_most)
             # a need on which no offer acts stays open whatever is selected
             acts = case.path[k] > 0.0
             if acts and not _add_row(
-                case, effect, master, pool, common, k, case.need_way[v], case.need_amount[v], case.need_reach[v], True
+                case, effect, master, pool, common, k, case.need_way[v], case.need_amount[v], case.need_reach[v], 1.0
             ):
                 return -1
         else:
             k = which // 2
             way = -1.0 if which % 2 == 0 else 1.0
             amount = -case.w_high[k] if which % 2 == 0 else case.w_low[k]
-            if not _add_row(case, effect, master, pool, common, k, way, amount, case.path[k], False):
+            if not _add_row(case, effect, master, pool, common, k, way, amount, case.path[k], 0.0):
                 return -1
     return n_broken
 
@@ -259,6 +270,7 @@ def _run_stage(case, effect, master, pool, nest, work, stage, depth, tolerance, 
         if stage == 0 and total <= least + tolerance:
             # thermal needs alone leave as much: no voltage row costs any need
             master.dual[0, :] = 0.0
+            master.doubt[0, :] = 0.0
             master.dual[0, 0] = least
             return True, max(total - least, 0.0)
         if master.count[1] == MAX_COLUMNS:
@@ -310,7 +322,7 @@ def _decide(case, n_slots, nest, depth, tree_x, x, gap_out):
     for p in range(n_offers):
         x[p] = tree_x[p]
     at_once = 1 if nest.above.shape[0] == 1 else _ROWS_AT_ONCE
-    n_broken = _add_broken_rows(case, effect, master, pool, common, x, used, y, w, at_once)
+    n_broken = _add_broken_rows(case, effect, master, pool, common, x, used, y, w, np.int64(at_once))
     if n_broken < 0:
         return LEFT
     if master.count[0] == 0:
@@ -321,7 +333,7 @@ def _decide(case, n_slots, nest, depth, tree_x, x, gap_out):
             if missing > 0.0 and effect[0, p] > 0.0:
                 x[p] = min(np.float64(case.cap[p]), missing / effect[0, p])
                 missing -= x[p] * effect[0, p]
-        n_broken = _add_broken_rows(case, effect, master, pool, common, x, used, y, w, _ROWS_AT_ONCE)
+        n_broken = _add_broken_rows(case, effect, master, pool, common, x, used, y, w, np.int64(_ROWS_AT_ONCE))
         if n_broken <= 0:
             return BY_EFFECT if n_broken == 0 else LEFT
     slope = np.empty(n_offers + 1)
@@ -329,7 +341,7 @@ def _decide(case, n_slots, nest, depth, tree_x, x, gap_out):
     natural = np.empty(n_offers + 1, np.int64)
     work = new_work(nest.above.shape[0], n_slots)
     master.dual[:] = 0.0
-    _slopes(case, effect, master, 1, slope)
+    _slopes(case, effect, master, np.int64(1), slope, np.empty(n_offers))
     slope[n_offers] = 0.0
     natural[:] = np.argsort(slope, kind="mergesort")
     cheapest = np.inf
@@ -357,7 +369,7 @@ def _decide(case, n_slots, nest, depth, tree_x, x, gap_out):
             if stage < 2:
                 gap_out[stage] = gap
             _mix(master, pool, x)
-            n_broken = _add_broken_rows(case, effect, master, pool, common, x, used, y, w, _ROWS_AT_ONCE)
+            n_broken = _add_broken_rows(case, effect, master, pool, common, x, used, y, w, np.int64(_ROWS_AT_ONCE))
             if n_broken != 0:
                 break
             shut_worse(master, stage, 4.0 * tolerance[stage])

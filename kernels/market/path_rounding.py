@@ -95,12 +95,12 @@ def name_blocking_nodes(case, x_w, blocked_out):
         used[:] = 0
         shared[:] = 0.0
         for _ in range(_NAMED):
-            row = -1
+            row = np.int64(-1)
             for k in range(n):
                 slack = w[k] - case.w_low[k] if down == 1 else case.w_high[k] - w[k]
                 if used[k] == 0 and np.isfinite(slack) and slack <= 2.0 * case.path[k]:
                     if row < 0 or case.path[k] > case.path[row]:
-                        row = k
+                        row = np.int64(k)
             if row < 0:
                 break
             used[row] = 1
