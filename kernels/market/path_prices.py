@@ -149,16 +149,20 @@ def _thermal_gap(case, x, y):
 
 
 @inner
-def _add_column(case, effect, master, pool, x, y):
-    """Add a selection to the master; returns its number."""
+def _add_column(case, effect, master, pool, x, tree_x, y):
+    """Add a selection to the master; returns its number.
+
+    Cost and place count from those of the tree's selection: what no selection can avoid, however dear, would drown the
+    difference between two that matter.
+    """
     c = master.count[1]
     master.count[1] += 1
     cost = 0.0
     late = 0.0
     for p in range(case.offer.shape[0]):
         pool[c, p] = x[p]
-        cost += case.price[p] * x[p]
-        late += case.place[p] * x[p]
+        cost += case.price[p] * (x[p] - tree_x[p])
+        late += case.place[p] * (x[p] - tree_x[p])
     master.worth[0, c] = _thermal_gap(case, x, y)
     master.worth[1, c] = cost
     master.worth[2, c] = late
@@ -261,7 +265,10 @@ def _mix(master, pool, x_out):
 
 
 @inner
-def _run_stage(case, effect, master, pool, nest, work, stage, depth, tolerance, least, natural, slope, key, x_w, y_w):
+def _run_stage(
+    case, effect, master, pool, nest, work, stage, depth, tolerance, least, natural, slope, key, tree_x,
+    x_w, y_w,
+):  # fmt: skip
     """Bring one stage to its optimum; returns (done, proven gap)."""
     while True:
         if not improve(master, stage, tolerance):
@@ -277,7 +284,7 @@ def _run_stage(case, effect, master, pool, nest, work, stage, depth, tolerance, 
             return False, np.inf
         zero, level, parts = _find_keys(case, effect, master, stage, depth, slope, natural, key)
         nested_pass(nest, work, key, zero, level, case.down, case.cap, np.argsort(key), x_w)
-        c = _add_column(case, effect, master, pool, x_w, y_w)
+        c = _add_column(case, effect, master, pool, x_w, tree_x, y_w)
         gain = -reduced_cost(master, c, stage)
         if gain <= max(tolerance, 1e-10 * abs(total) if stage > 0 else 0.0):
             master.count[1] -= 1
@@ -316,8 +323,8 @@ def _decide(case, n_slots, nest, depth, tree_x, x, gap_out):
     w = np.empty(n)
     y_w = np.empty(n, np.int64)
     x_w = np.zeros(n_offers, np.int64)
-    _add_column(case, effect, master, pool, x_w, y_w)
-    _add_column(case, effect, master, pool, tree_x, y_w)
+    _add_column(case, effect, master, pool, x_w, tree_x, y_w)
+    _add_column(case, effect, master, pool, tree_x, tree_x, y_w)
     least = master.worth[0, 1]
     for p in range(n_offers):
         x[p] = tree_x[p]
@@ -362,8 +369,9 @@ def _decide(case, n_slots, nest, depth, tree_x, x, gap_out):
         n_broken = 0
         for stage in range(STAGES):
             done, gap = _run_stage(
-                case, effect, master, pool, nest, work, stage, depth, tolerance[stage], least, natural, slope, key, x_w, y_w
-            )
+                case, effect, master, pool, nest, work, stage, depth, tolerance[stage], least, natural, slope, key,
+                tree_x, x_w, y_w,
+            )  # fmt: skip
             if not done or (stage == 0 and gap > 1e-9 * needs + 1e-2):
                 return LEFT
             if stage < 2:

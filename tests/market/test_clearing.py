@@ -11,6 +11,8 @@ from flexcore.market.clearing import REASONS, clear_local
 from tests.market.clearing_cases import INF, forest, rows_of
 
 EUR = 1_000_000
+#: What decides a step with a binding voltage row, by method.
+ENGINE = {"auto": "path_prices", "lp": "lp"}
 
 
 def local(parent, lower, upper, offers, **options):
@@ -167,7 +169,7 @@ def test_ties_between_places_go_by_submission_under_the_lp(way, times):
     need = ([-INF, 1.5, -INF, -INF], [INF] * 4) if way == 0 else ([-INF] * 4, [INF, -1.5, INF, INF])
     offers = [(node, way, 1000, 10, time) for node, time in zip([2, 3, 2, 3], times, strict=True)]
     result, accepted = local(FORK, [-INF] * 4, [INF] * 4, offers, voltage=([0.0, 1.0, 0.0, 0.0], *need))
-    assert result.engine.tolist() == [ENGINE[method]]
+    assert result.engine.tolist() == ["path_prices"]
     assert [accepted[times.index(time)] for time in (1, 2, 3, 4)] == [1000, 500, 0, 0]
 
 
@@ -183,7 +185,7 @@ def test_ties_go_by_submission_however_many_and_however_dear_another_offer(k, de
     result, accepted = local(
         tree, np.full(k + 2, -INF), free, [*offers, (2, 0, 1000, dear, -1)], voltage=([1.0] * (k + 2), need, free)
     )
-    assert result.engine.tolist() == [ENGINE[method]]
+    assert result.engine.tolist() == ["path_prices"]
     wanted = np.where(times < k // 2, 1000, np.where(times == k // 2, 500, 0))
     assert accepted == [*wanted, 0]
 
@@ -212,7 +214,7 @@ def test_price_per_unit_of_effect_decides_a_voltage_need_and_the_limit_is_named(
     free = ([-INF] * 4, [INF] * 4)
     result, accepted = local(path, *free, [(1, 0, 9000, 1, 0), (3, 0, 9000, 2, 0)], voltage=voltage)
     assert accepted == [0, 3000]
-    assert result.engine.tolist() == [ENGINE[method]]
+    assert result.engine.tolist() == ["path_prices"]
     assert why(result) == ["dearer than the margin", "accepted in part: marginal"]
     # now node 2 may rise by 4 only: 2 kW at 3 use that up, so node 3 lacks 3, which no place can give
     voltage = (*voltage[:2], [INF, INF, 4.0, INF])
@@ -230,7 +232,7 @@ def test_the_lp_steps_in_where_the_merit_order_breaks_a_voltage_limit():
     offers = [(2, 0, 9000, 1, 0), (1, 0, 9000, 5, 0)]
     result, accepted = local(path, [-INF, 2000, -INF], [INF] * 3, offers, voltage=voltage)
     assert accepted == [1000, 1000]
-    assert result.engine.tolist() == [ENGINE[method]]
+    assert result.engine.tolist() == ["path_prices"]
     blind, accepted = local(path, [-INF, 2000, -INF], [INF] * 3, offers, voltage=voltage, method="tree")
     assert accepted == [2000, 0]
     assert blind.engine.tolist() == ["tree_merit_order"]

@@ -33,7 +33,7 @@ def test_threads_blocks_and_steps_alone_give_the_same_bits(seed):
     two = clear_local(grid, rows_of(lower, upper, m, w_lower, w_upper), group=group, n_threads=2, **offers)
     for field in FIELDS:
         np.testing.assert_array_equal(getattr(one, field), getattr(two, field))
-    assert "lp" in one.engine
+    assert "path_prices" in one.engine
     for t in range(STEPS):
         cut = slice(t, t + 1)
         alone = clear_local(

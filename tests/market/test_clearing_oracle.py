@@ -135,7 +135,7 @@ def test_selection_with_voltage_rows_equals_the_lp_optimum(kind, seed):
         assert (w >= np.minimum(w_lower, 0) - one_w)[inside].all()
         engines.add(str(result.engine[0]))
         unserved_seen += total > 0
-    assert "lp" in engines
+    assert "path_prices" in engines
     assert unserved_seen
 
 
@@ -168,7 +168,7 @@ def test_no_earlier_offer_of_the_same_price_could_take_the_place_of_a_later_one(
         parent, lower, upper, m, reach, w_lower, w_upper, offers = voltage_case(rng, kind)
         offers["price_ueur_per_mwh"] = rng.choice([10, 11, dear], len(offers["node"])) * 10**6
         result = clear_local(forest(parent), rows_of(lower, upper, m, w_lower, w_upper), **offers)
-        if result.engine[0] != "lp":
+        if result.engine[0] != "path_prices":
             continue
         case = (lower[:, 0], upper[:, 0], m, reach, w_lower, w_upper)
         accepted, quantity = result.accepted_w[:, 0], offers["quantity_w"][:, 0]
