@@ -107,6 +107,7 @@ COLUMNS: dict[str, tuple[str, str, str]] = {
     "step": ("int32", "quarter-hour", "quarter-hour of the delivery day, from 0"),
     "steps_lp": ("int64", "steps", "quarter-hours decided by the linear programme"),
     "steps_merit_order": ("int64", "steps", "quarter-hours decided by the plain merit order"),
+    "steps_path_prices": ("int64", "steps", "quarter-hours decided by path prices for voltage rows"),
     "steps_tree_merit_order": ("int64", "steps", "quarter-hours decided by the merit order along the tree"),
     "to_id": ("string", "", "node at which the branch ends"),
     "unit": ("string", "", "unit of the value; 1 for a share"),

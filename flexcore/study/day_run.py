@@ -88,6 +88,7 @@ DAY_TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
             "n_messages",
             "steps_merit_order",
             "steps_tree_merit_order",
+            "steps_path_prices",
             "steps_lp",
             "firm_violations",
         ),

@@ -178,6 +178,7 @@ def _sessions(plan: Plan) -> Table:
                 "n_messages": plan.sequencer.messages.of(session),
                 "steps_merit_order": session.plan.stop - session.plan.start if record.selection is not None else 0,
                 "steps_tree_merit_order": engines["tree_merit_order"],
+                "steps_path_prices": engines["path_prices"],
                 "steps_lp": engines["lp"],
                 "firm_violations": 0 if record.check is None else int(_in_firm(record).sum()),
             }

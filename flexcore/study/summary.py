@@ -118,14 +118,14 @@ def _sessions(run: DayRun) -> "Table":
         ("PODs\nblocked", "blocked_pods", 0),
         ("viola-\ntions", "firm_violations", 0),
     )
-    engines = ("steps_merit_order", "steps_tree_merit_order", "steps_lp")
+    engines = ("steps_merit_order", "steps_tree_merit_order", "steps_path_prices", "steps_lp")
     table.add_column("", footer="all", no_wrap=True)
     for title, key, digits in columns:
         total = math.fsum(float(row[key] or 0) for row in happened.rows)
         # lines are taken for the rest of the day too, and the needs of two operators are no sum
         footer = "" if key in ("n_lines_selected", "firm_need_mwh") else number(total, digits)
         table.add_column(title, justify="right", no_wrap=True, footer=footer)
-    table.add_column("order/\ntree/LP", justify="right", no_wrap=True)
+    table.add_column("order/tree/\npaths/LP", justify="right", no_wrap=True)
     for label, operator, row in zip(happened.label, happened.operator, happened.rows, strict=True):
         cells = [number(row[key], digits) for _, key, digits in columns]
         steps = "skipped" if row["skipped"] else "/".join(number(row[name]) for name in engines)

@@ -48,8 +48,9 @@ from flexcore.kernels.market.path_rounding import name_blocking_nodes, round_to_
 #: What decided a case.
 LEFT, NOTHING, BY_EFFECT, BY_PATHS = 0, 1, 2, 3
 _SAME = 1e-12  # slopes closer than this, beside their own size and beyond rounding, count as equal
-_FINEST = 2**40  # parts of a level; what equal slopes differ by through rounding is far less than one
+_FINEST = 2**40  # parts of a level
 _LARGEST_KEY = 2.0**62
+_CUT = 0.3819
 _ROWS_AT_ONCE = 3
 _DUST_W = 1e-3
 
@@ -74,6 +75,31 @@ def _slopes(case, effect, master, stage, slope_out, doubt_out):
             worth = 0.0
         slope_out[p] = -worth if case.down[p] == 1 else worth
         doubt_out[p] = doubt
+
+
+@inner
+def _join_slopes(slope, doubt):
+    """Make slopes equal that differ, beside whole levels, by no more than rounding; the last one is zero and stays."""
+    n = slope.shape[0] - 1
+    part = np.empty(n + 1)
+    for p in range(n + 1):
+        # fractions are cut at an odd place, where no two slopes that should be equal will come to lie on both sides
+        part[p] = slope[p] - np.rint(slope[p] - _CUT)
+    order = np.argsort(part, kind="mergesort")
+    begin = np.int64(0)
+    for a in range(1, n + 2):
+        if a <= n:
+            p = order[a - 1]
+            q = order[a]
+            if part[q] - part[p] <= doubt[p] + doubt[q] + 1e-13:
+                continue
+        common = part[order[begin]]
+        for b in range(begin, a):
+            if order[b] == n:
+                common = 0.0
+        for b in range(begin, a):
+            slope[order[b]] += common - part[order[b]]
+        begin = a
 
 
 @inner
@@ -112,6 +138,7 @@ def _find_keys(case, effect, master, stage, depth, slope, natural, key_out):
             rank[begin[group[p]]] = p
             begin[group[p]] += 1
     _slopes(case, effect, master, np.int64(0), slope, doubt)
+    _join_slopes(slope, doubt)
     largest = 0.0
     for p in range(n):
         largest = max(largest, abs(slope[p]))

@@ -21,6 +21,7 @@ _WHOLE = [
     "n_messages",
     "steps_merit_order",
     "steps_tree_merit_order",
+    "steps_path_prices",
     "steps_lp",
     "firm_violations",
     "step",
@@ -265,6 +266,7 @@ def synthetic_run(
                 "n_messages": int(rng.integers(50, 4000)),
                 "steps_merit_order": 96 - 16 * (k - 1) if operator == "global" else 0,
                 "steps_tree_merit_order": 0 if skipped or operator == "global" else 90 - 16 * (k - 1),
+                "steps_path_prices": 0 if skipped or operator == "global" else 3,
                 "steps_lp": 0 if skipped or operator == "global" else 6,
                 "firm_violations": int(rng.integers(0, 3)) if operator == "global" else 0,
             }

@@ -43,6 +43,7 @@ _SESSION_COLUMNS = (
     ("mes\u00adsages", "n_messages", 0),
     ("order", "steps_merit_order", 0),
     ("tree", "steps_tree_merit_order", 0),
+    ("paths", "steps_path_prices", 0),
     ("LP", "steps_lp", 0),
     ("viola\u00adtions", "firm_violations", 0),
 )
