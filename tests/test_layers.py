@@ -14,7 +14,7 @@ def test_kernels_import_numbers_only():
             continue
         room = path.relative_to(KERNELS).parts[0]
         above = ROOMS[: ROOMS.index(room) + 1] if room in ROOMS else []
-        allowed = {"numpy", "math", "flexcore.kernels._jit", "flexcore.kernels._simd"}
+        allowed = {"numpy", "math", "typing", "flexcore.kernels._jit", "flexcore.kernels._simd"}
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]

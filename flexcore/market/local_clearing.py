@@ -162,7 +162,7 @@ def select_rows(
     min_effect: float,
     n_threads: int,
 ) -> Outcome:
-    """Decide all steps: the tree merit order, path prices where its answer fails a voltage row, the LP as the last."""
+    """Decide all steps: tree merit order, path prices where its answer fails a voltage row, then the LP."""
     forbidden = np.zeros(book.quantity_w.shape, np.uint8)
     if group is not None and not allow_counter and book.node.size:
         forbidden = forbidden_directions(tree, rows, book, group)
@@ -277,13 +277,13 @@ def clear_local(
     allow_counter : bool
         True lifts that rule.
     method : {"auto", "tree", "lp", "merit_order"}
-        "auto": merit order on the tree; path prices for the feeders and steps where its answer leaves a voltage need open
-        or would break a voltage row; the LP where these prove nothing. "tree" never looks at voltage rows. "lp" decides
-        all by LP.
+        "auto": merit order on the tree; path prices for the feeders and steps where its answer leaves a voltage need
+        open or would break a voltage row; the LP where these prove nothing. "tree" never looks at voltage rows. "lp"
+        decides all by LP.
     min_effect : float
-        Where the tree does not decide and a need is open, offers with less effect on every need than this share of an offer at
-        the place of the need stay out. 0, the default, is the rule as written: a voltage need that cannot be met in
-        full then buys all that helps, however little, in the whole feeder.
+        Where the tree does not decide and a need is open, offers with less effect on every need than this share of an
+        offer at the place of the need stay out. 0, the default, is the rule as written: a voltage need that cannot be
+        met in full then buys all that helps, however little, in the whole feeder.
     n_threads : int
         Never changes the result.
 

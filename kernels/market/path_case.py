@@ -33,7 +33,8 @@ class Case(NamedTuple):
 
 @inner
 def new_case(
-    t, top, end, parent, m, reach, lower_w, upper_w, w_lower, w_upper, by_node, begin, at_node, down, quantity_w, price, tie
+    t, top, end, parent, m, reach, lower_w, upper_w, w_lower, w_upper, by_node, begin, at_node, down, quantity_w, price,
+    tie,
 ):  # fmt: skip
     """Read one case; returns it, and whether path prices may decide it at all."""
     n_offers = np.int64(0)

@@ -104,8 +104,7 @@ def _join_slopes(slope, doubt):
 
 @inner
 def _find_keys(case, effect, master, stage, depth, slope, natural, key_out):
-    """Order of the offers at a stage, all earlier stages first; returns the key of a slope of zero, a level,
-    and in how many parts it counts.
+    """Order of the offers at a stage, all earlier stages first; returns the key of zero, one level, and its parts.
 
     A key is the slope in unserved W, in whole parts of a level, and then the rank by what comes after it.
     """

@@ -78,7 +78,7 @@ def round_to_watts(case, x, x_w_out):
 
 @inner
 def name_blocking_nodes(case, x_w, blocked_out):
-    """Name for each offer the tight voltage row that it would act on most, of those furthest from the root; -1: none."""
+    """Name for each offer the tight voltage row that it would act on most, the furthest from the root; -1: none."""
     n_offers = case.offer.shape[0]
     n = case.node.shape[0]
     y = np.empty(n)
@@ -98,9 +98,9 @@ def name_blocking_nodes(case, x_w, blocked_out):
             row = np.int64(-1)
             for k in range(n):
                 slack = w[k] - case.w_low[k] if down == 1 else case.w_high[k] - w[k]
-                if used[k] == 0 and np.isfinite(slack) and slack <= 2.0 * case.path[k]:
-                    if row < 0 or case.path[k] > case.path[row]:
-                        row = np.int64(k)
+                tight = used[k] == 0 and np.isfinite(slack) and slack <= 2.0 * case.path[k]
+                if tight and (row < 0 or case.path[k] > case.path[row]):
+                    row = np.int64(k)
             if row < 0:
                 break
             used[row] = 1

@@ -108,7 +108,7 @@ def test_path_prices_and_the_lp_give_the_same_answer(kind):
     rng = np.random.default_rng([11, len(kind)])
     decided = left = 0
     for _ in range(120):
-        parent, lower, upper, m, reach, w_lower, w_upper, offers = voltage_case(rng, kind)
+        parent, lower, upper, m, _, w_lower, w_upper, offers = voltage_case(rng, kind)
         rows = rows_of(lower, upper, m, w_lower, w_upper)
         result = clear_local(forest(parent), rows, **offers)
         if result.engine[0] not in ("path_prices", "lp"):
