@@ -102,6 +102,7 @@ CODES: dict[str, str] = {
     "FX-M275": "an auction ended without an answer that holds in whole numbers",
     "FX-M240": "accepted quantities do not fit the offers that they belong to",
     "FX-M241": "a pricing rule has no price for an accepted offer",
+    "FX-M210": "the offers of a step sum to more than can be added up safely",
     "FX-R001": "a POD code does not match the pattern",
     "FX-R002": "a POD code is given more than once",
     "FX-R003": "a POD lies at a node that the grid does not have",
