@@ -25,7 +25,7 @@ _NONE = 2**61  # bounds beyond it count as none
 _FAR = 2**62
 MET, TOO_LITTLE_ROOM, TOO_LITTLE_OFFERED = 0, 1, 2
 CLIMB, PATHS = 0, 1
-_DEEP = 64  # mean climb from which on heavy paths are faster than a walk; measured on chains and on random trees
+_WALK = 128  # steps of all walks per offer, from which on heavy paths are used; these cost as much as some 300 steps
 
 
 @kernel(I32, I32_OUT, returns=i64)
@@ -73,12 +73,17 @@ def _close(v, p, o, take, closed, end_key, end_offer, end_take):
 
 @inner
 def _climb(v, q, p, o, above, room, surplus, closed, end_key, end_offer, end_take):
-    """Take up to q of offer o at node v, walking to the root; where less is taken, closes the nodes up to the tight one."""
+    """Take up to q of offer o at node v by a walk to the root; where less is taken, the nodes up to the tight one close.
+
+    Returns the steps walked.
+    """
     take = np.int64(q)
     absorbed = np.int64(0)
+    steps = np.int64(0)
     i = np.int64(v)
     tight = np.int64(-1)
     while i >= 0:
+        steps += 1
         if closed[i] == 1:
             take = absorbed
             tight = i
@@ -104,6 +109,7 @@ def _climb(v, q, p, o, above, room, surplus, closed, end_key, end_offer, end_tak
             _close(i, p, o, take, closed, end_key, end_offer, end_take)
             i = np.int64(above[i])
         _close(tight, p, o, take, closed, end_key, end_offer, end_take)
+    return steps
 
 
 @inner
@@ -149,6 +155,19 @@ def _along_paths(v, q, above, surplus, link, head, place, base, width, least, ad
             link[stop] = above[stop]
         i = stop
     return take
+
+
+@inner
+def _cut_into_paths(n_kept, above, room, surplus, link, size, heavy, head, place, base, width, least, added):
+    """Go on from walks to heavy paths; returns the arrays of minima, made anew if they are too short."""
+    for k in range(n_kept):
+        link[k] = k if surplus[k] > 0 else above[k]
+    length = build_paths(above, n_kept, size, heavy, head, place, base, width)
+    if least.shape[0] < length:
+        least = np.empty(length, np.int64)
+        added = np.empty(length, np.int64)
+    fill_paths(room, n_kept, head, place, base, width, least, added, np.int64(_FAR))
+    return least, added
 
 
 @inner
@@ -226,17 +245,14 @@ def laminar_merit_order(
     with_prices = price_out.shape[0] > 0
     place_bits = bit_length(np.int64(max(n_offers - 1, 0)))
     places = (np.int64(1) << place_bits) - 1
-    n_at = np.zeros(n, np.int64)
-    for o in range(n_offers):
-        n_at[node[o]] += 1
     offered = np.empty(n, np.int64)
     fixed = np.empty(n, np.int64)
     must = np.empty(n, np.int64)
     can = np.empty(n, np.int64)
+    kept_at = np.empty(n, np.uint8)
     near = np.empty(n, np.int32)  # kept node at or above
     kept = np.empty(n, np.int32)
     above = np.empty(n, np.int32)
-    depth = np.empty(n, np.int64)
     room = np.empty(n, np.int64)
     surplus = np.empty(n, np.int64)
     closed = np.empty(n, np.uint8)
@@ -312,7 +328,7 @@ def laminar_merit_order(
                 state_out[t, 1] = i
                 state_out[t, 2] = must[i] - can[i]
                 break
-            depth[i] = 1 if a < 0 or must[i] > from_below or hi < reach else 0
+            kept_at[i] = 1 if a < 0 or must[i] > from_below or hi < reach else 0
             if a < 0:
                 offered[i] = from_below  # the root's own lower bound is met in the end: price order buys for it
             else:
@@ -329,13 +345,11 @@ def laminar_merit_order(
         n_kept = np.int64(0)
         n_roots = np.int64(0)
         n_surplus = np.int64(0)
-        steps_up = np.int64(0)
         zero_matters = False
         for i in range(n):
             a = parent[i]
-            if depth[i] == 0:
+            if kept_at[i] == 0:
                 near[i] = near[a]
-                depth[i] = depth[a]
             else:
                 k = n_kept
                 n_kept += 1
@@ -350,7 +364,6 @@ def laminar_merit_order(
                 hi = min(upper[i], np.int64(_NONE))
                 if a < 0:
                     above[k] = -1
-                    link[k] = -1
                     surplus[k] = 0
                     room[k] = hi - offered[i]
                     roots[n_roots] = k
@@ -359,22 +372,13 @@ def laminar_merit_order(
                     n_roots += 1
                 else:
                     above[k] = near[a]
-                    depth[i] = depth[a] + 1
                     surplus[k] = must[i] - fixed[i]
                     room[k] = hi - must[i]
-                    link[k] = k if surplus[k] > 0 else near[a]
                     if surplus[k] > 0:
                         with_surplus[n_surplus] = k
                         n_surplus += 1
-            steps_up += n_at[i] * depth[i]
-        deep = steps_up > _DEEP * n_offers
-        if deep:
-            state_out[t, 3] = PATHS
-            length = build_paths(above, n_kept, size, heavy, head, place, base, width)
-            if least.shape[0] < length:
-                least = np.empty(length, np.int64)
-                added = np.empty(length, np.int64)
-            fill_paths(room, n_kept, head, place, base, width, least, added, np.int64(_FAR))
+        deep = False
+        walked = np.int64(0)
         # buckets serve all steps that have these prices
         if n_offers > 0 and (t == t0 or key.shape[0] > 1):
             low_key, high_key = price_range(price, down)
@@ -429,6 +433,11 @@ def laminar_merit_order(
                     v = np.int64(at[j])
                     if closed[v] == 1:
                         continue
+                    if not deep and walked > _WALK * n_offers:
+                        least, added = _cut_into_paths(
+                            n_kept, above, room, surplus, link, size, heavy, head, place, base, width, least, added
+                        )
+                        deep = True
                     q = amount[j]
                     short = np.int64(0)
                     if deep:
@@ -440,6 +449,7 @@ def laminar_merit_order(
                             room[v] = left
                             short = min(short, left)
                             v = np.int64(above[v])
+                            walked += 1
                     if short < 0:
                         for undo in range(j, -1, -1):
                             v = np.int64(at[undo])
@@ -474,21 +484,27 @@ def laminar_merit_order(
                     if mixed and not crossed and (p > 0 or (p == 0 and not (two_ways and down[o] == 1))):
                         _needed_only(n_roots, roots, span, above, room, deep, head, place, base, width, least, added)
                         crossed = True
-                    q = amount[j]
                     if closed[v] == 1:
                         continue
+                    if not deep and walked > _WALK * n_offers:
+                        least, added = _cut_into_paths(
+                            n_kept, above, room, surplus, link, size, heavy, head, place, base, width, least, added
+                        )
+                        deep = True
+                    q = amount[j]
                     if deep:
                         take = _along_paths(v, q, above, surplus, link, head, place, base, width, least, added)
                         if take < q:
                             _close(v, p, o, take, closed, end_key, end_offer, end_take)
                     else:
-                        _climb(v, q, p, o, above, room, surplus, closed, end_key, end_offer, end_take)
+                        walked += _climb(v, q, p, o, above, room, surplus, closed, end_key, end_offer, end_take)
             b += 1
         if b < n_buckets:
             edge = low_key + (b << shift)
             for k in range(n_kept):
                 if closed[k] == 0:
                     end_key[k] = edge
+        state_out[t, 3] = PATHS if deep else CLIMB
         for o in range(n_offers):
             v = near[node[o]]
             q = quantity[o]
