@@ -111,8 +111,9 @@ def clear_steps(
     first, second = (np.zeros(0, np.int64) if x is None else x for x in (time, ident))
 
     def task(lo: int, hi: int) -> None:
+        words = np.empty(n_offers, np.int64)
         laminar_merit_order(
-            parent, node, way, quantity_w, key, first, second, lower_w, upper_w, accepted, y, price, state, lo, hi
+            parent, node, way, quantity_w, key, first, second, lower_w, upper_w, words, accepted, y, price, state, lo, hi
         )
 
     run_chunks(task, n_steps, n_threads=n_threads, chunk=_STEPS_PER_CHUNK)

@@ -9,7 +9,7 @@ where a node closes: a bucket of offers that all fit is taken in any order.
 
 import numpy as np
 
-from flexcore.kernels._jit import I32, I32_OUT, I64, I64_2D, I64_2D_OUT, U8, i64, inner, kernel
+from flexcore.kernels._jit import I32, I32_OUT, I64, I64_2D, I64_2D_OUT, I64_OUT, U8, i64, inner, kernel
 from flexcore.kernels.market.offer_buckets import (
     bit_length,
     bucket_shift,
@@ -171,6 +171,20 @@ def _cut_into_paths(n_kept, above, room, surplus, link, size, heavy, head, place
 
 
 @inner
+def _look_up(words, z0, z1, places, node_bits, node, near, quantity, at, amount):
+    """Write kept node and quantity of a bucket's offers."""
+    if node_bits > 0:
+        nodes = (np.int64(1) << node_bits) - 1
+        for j in range(z0, z1):
+            at[j - z0] = near[words[j] & nodes]
+    else:
+        for j in range(z0, z1):
+            at[j - z0] = near[node[words[j] & places]]
+    for j in range(z0, z1):
+        amount[j - z0] = quantity[(words[j] >> node_bits) & places]
+
+
+@inner
 def _needed_only(n_roots, roots, span, above, room, deep, head, place, base, width, least, added):
     """From the price of zero on a root takes only what its lower bound still asks for."""
     for j in range(n_roots):
@@ -214,10 +228,12 @@ def _prices(n_kept, kept, above, low, high, y, lower, upper, price_at):
 
 
 @kernel(
-    I32, I32, U8, I64_2D, I64_2D, I64, I64, I64_2D, I64_2D, I64_2D_OUT, I64_2D_OUT, I64_2D_OUT, I64_2D_OUT, i64, i64
+    I32, I32, U8, I64_2D, I64_2D, I64, I64, I64_2D, I64_2D, I64_OUT, I64_2D_OUT, I64_2D_OUT, I64_2D_OUT, I64_2D_OUT,
+    i64, i64,
 )  # fmt: skip
 def laminar_merit_order(
-    parent, node, down, quantity_w, key, time, ident, lower_w, upper_w, accepted_out, y_out, price_out, state_out, t0, t1
+    parent, node, down, quantity_w, key, time, ident, lower_w, upper_w, words, accepted_out, y_out, price_out,
+    state_out, t0, t1,
 ):  # fmt: skip
     """Clear steps t0..t1 at least cost; arrays are step-major, and a matrix of one row holds for all steps.
 
@@ -232,6 +248,8 @@ def laminar_merit_order(
         Order of offers of one price, then their position.
     lower_w, upper_w : int64 (1 or n_steps, n_nodes)
         Bounds on up minus down at and below each node.
+    words : int64 (n_offers,)
+        Overwritten. Memory that the caller got in large pages is twice as fast to write in random order.
     accepted_out, y_out : int64 (n_steps, n_offers), (n_steps, n_nodes)
     price_out : int64 (n_steps or 0, n_nodes)
         Value of one more W at the node.
@@ -274,7 +292,6 @@ def laminar_merit_order(
     width = np.empty(n, np.int32)
     least = np.empty(0, np.int64)
     added = np.empty(0, np.int64)
-    words = np.empty(n_offers, np.int64)
     count = np.empty(2050, np.int64)
     start = np.empty(0, np.int64)
     in_order = np.empty(0, np.uint8)
@@ -286,6 +303,7 @@ def laminar_merit_order(
     shift = np.int64(0)
     n_buckets = np.int64(0)
     zero_bucket = np.int64(-1)
+    node_bits = np.int64(0)
     for t in range(t0, t1):
         quantity = quantity_w[t if quantity_w.shape[0] > 1 else 0]
         lower = lower_w[t if lower_w.shape[0] > 1 else 0]
@@ -387,7 +405,10 @@ def laminar_merit_order(
             if start.shape[0] != n_buckets + 1:
                 start = np.empty(n_buckets + 1, np.int64)
                 in_order = np.empty(n_buckets, np.uint8)
-            fill_buckets(price, down, low_key, shift, place_bits, start, words)
+            node_bits = bit_length(np.int64(n))
+            if shift + place_bits + node_bits > 62:
+                node_bits = np.int64(0)
+            fill_buckets(price, down, node, low_key, shift, place_bits, node_bits, start, words)
             longest = np.int64(0)
             for b in range(n_buckets):
                 in_order[b] = 0
@@ -424,10 +445,7 @@ def laminar_merit_order(
             done = False
             if n_surplus == 0 and not mixed and z1 > z0 and (luck > 0 or in_order[b] == 0 and b % 16 == 0):
                 # all of the bucket in any order; taken back where a node would close
-                for j in range(z0, z1):
-                    o = words[j] & places
-                    at[j - z0] = near[node[o]]
-                    amount[j - z0] = quantity[o]
+                _look_up(words, z0, z1, places, node_bits, node, near, quantity, at, amount)
                 done = True
                 for j in range(z1 - z0):
                     v = np.int64(at[j])
@@ -468,19 +486,16 @@ def laminar_merit_order(
             if not done and z1 > z0:
                 if in_order[b] == 0:
                     sort_words(words, z0, z1, spare, count, stack)
-                    sort_ties(words, z0, z1, place_bits, spare, down, time, ident)
+                    sort_ties(words, z0, z1, place_bits, node_bits, spare, down, time, ident)
                     in_order[b] = 1
                 edge = low_key + (b << shift)
-                for j in range(z0, z1):
-                    o = words[j] & places
-                    at[j - z0] = near[node[o]]
-                    amount[j - z0] = quantity[o]
+                _look_up(words, z0, z1, places, node_bits, node, near, quantity, at, amount)
                 for j in range(z1 - z0):
                     v = np.int64(at[j])
                     if closed[v] == 1 and crossed:
                         continue
-                    p = edge + (words[z0 + j] >> place_bits)
-                    o = words[z0 + j] & places
+                    p = edge + (words[z0 + j] >> (place_bits + node_bits))
+                    o = (words[z0 + j] >> node_bits) & places
                     if mixed and not crossed and (p > 0 or (p == 0 and not (two_ways and down[o] == 1))):
                         _needed_only(n_roots, roots, span, above, room, deep, head, place, base, width, least, added)
                         crossed = True

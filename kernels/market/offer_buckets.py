@@ -1,7 +1,7 @@
 """Merit order by need: offers put into price buckets once, and a bucket sorted only when its order decides something.
 
-A word holds an offer: what its price exceeds the lower edge of its bucket by, and its position in the lowest bits.
-Words of a bucket therefore sort by (price, position) as plain integers.
+A word holds an offer: from the top what its price exceeds the lower edge of its bucket by, its position, and, if there
+are bits left, its node, which saves a look elsewhere. Words of a bucket sort by (price, position) as plain integers.
 """
 
 import numpy as np
@@ -69,7 +69,7 @@ def bucket_shift(low, high, n, place_bits):
 
 
 @inner
-def fill_buckets(key, down, low, shift, place_bits, start, words):
+def fill_buckets(key, down, node, low, shift, place_bits, node_bits, start, words):
     """Write the words bucket by bucket, positions ascending inside one; bucket b is start[b]..start[b + 1]."""
     n = key.shape[0]
     n_buckets = start.shape[0] - 1
@@ -90,13 +90,19 @@ def fill_buckets(key, down, low, shift, place_bits, start, words):
         for o in range(n):
             above = key[o] - low
             b = above >> shift
-            words[following[b]] = ((above & inside) << place_bits) | o
+            word = ((above & inside) << place_bits) | o
+            if node_bits > 0:
+                word = (word << node_bits) | node[o]
+            words[following[b]] = word
             following[b] += 1
     else:
         for o in range(n):
             above = np.int64(-key[o] if down[o] == 1 else key[o]) - low
             b = above >> shift
-            words[following[b]] = ((above & inside) << place_bits) | o
+            word = ((above & inside) << place_bits) | o
+            if node_bits > 0:
+                word = (word << node_bits) | node[o]
+            words[following[b]] = word
             following[b] += 1
 
 
@@ -160,7 +166,7 @@ def sort_words(words, lo, hi, spare, count, stack):
 
 
 @inner
-def sort_ties(words, lo, hi, place_bits, spare, down, time, ident):
+def sort_ties(words, lo, hi, place_bits, node_bits, spare, down, time, ident):
     """Put runs of one price in order; the range is sorted by (price, position) already."""
     if down.shape[0] == 0 and time.shape[0] == 0 and ident.shape[0] == 0:
         return
@@ -168,8 +174,8 @@ def sort_ties(words, lo, hi, place_bits, spare, down, time, ident):
     a = lo
     while a < hi:
         z = a + 1
-        price = words[a] >> place_bits
-        while z < hi and words[z] >> place_bits == price:
+        price = words[a] >> (place_bits + node_bits)
+        while z < hi and words[z] >> (place_bits + node_bits) == price:
             z += 1
         # merge sort, from pairs up
         width = np.int64(1)
@@ -179,14 +185,21 @@ def sort_ties(words, lo, hi, place_bits, spare, down, time, ident):
                 middle = begin + width
                 end = min(middle + width, z)
                 n_left = middle - begin
-                if first_of_two(words[middle] & places, words[middle - 1] & places, down, time, ident):
+                one = (words[middle] >> node_bits) & places
+                other = (words[middle - 1] >> node_bits) & places
+                if first_of_two(one, other, down, time, ident):
                     for i in range(n_left):
                         spare[i] = words[begin + i]
                     i = np.int64(0)
                     j = middle
                     k = begin
                     while i < n_left:
-                        if j < end and first_of_two(words[j] & places, spare[i] & places, down, time, ident):
+                        right_first = False
+                        if j < end:
+                            one = (words[j] >> node_bits) & places
+                            other = (spare[i] >> node_bits) & places
+                            right_first = first_of_two(one, other, down, time, ident)
+                        if right_first:
                             words[k] = words[j]
                             j += 1
                         else:
