@@ -13,6 +13,7 @@ _FEW = 24  # sorted by insertion
 _PER_BUCKET = 256  # offers of a bucket where prices are spread evenly; measured: 128..512 are alike
 _MOST_BUCKETS = 1 << 12  # more lose their lines in the cache while they are filled
 _WORD_BITS = 62
+LOW, SHIFT, PLACE_BITS, NODE_BITS, ZERO = 0, 1, 2, 3, 4  # entries of `plan`; ZERO: bucket of the price of zero
 
 
 @inner
@@ -45,65 +46,67 @@ def first_of_two(a, b, down, time, ident):
 
 
 @inner
-def price_range(key, down):
-    """Smallest and largest price of a piece: the price of an up offer, minus that of a down offer."""
+def plan_buckets(key, down, node_bits, plan):
+    """Decide how words are made, so that about as many buckets as pay off come out; returns how many these are.
+
+    A piece has the price of its up offer, or minus that of its down offer.
+    """
+    n = key.shape[0]
     low = np.int64(2**62)
     high = np.int64(-(2**62))
     if down.shape[0] == 0:
-        for o in range(key.shape[0]):
+        for o in range(n):
             low = min(low, key[o])
             high = max(high, key[o])
     else:
-        for o in range(key.shape[0]):
+        for o in range(n):
             p = np.int64(-key[o] if down[o] == 1 else key[o])
             low = min(low, p)
             high = max(high, p)
-    return low, high
-
-
-@inner
-def bucket_shift(low, high, n, place_bits):
-    """Bits of the price inside a bucket, so that there are about as many buckets as pay off and words have room."""
+    place_bits = bit_length(np.int64(n - 1))
     wanted = min(np.int64(_MOST_BUCKETS), max(np.int64(1), np.int64(n // _PER_BUCKET)))
-    return max(np.int64(0), min(bit_length(high - low) - bit_length(wanted - 1), _WORD_BITS - place_bits))
+    shift = max(np.int64(0), min(bit_length(high - low) - bit_length(wanted - 1), _WORD_BITS - place_bits))
+    plan[LOW] = low
+    plan[SHIFT] = shift
+    plan[PLACE_BITS] = place_bits
+    plan[NODE_BITS] = node_bits if shift + place_bits + node_bits <= _WORD_BITS else np.int64(0)
+    plan[ZERO] = (-low) >> shift if low <= 0 else np.int64(-1)
+    return ((high - low) >> shift) + 1
 
 
 @inner
-def fill_buckets(key, down, node, low, shift, place_bits, node_bits, start, words):
-    """Write the words bucket by bucket, positions ascending inside one; bucket b is start[b]..start[b + 1]."""
+def fill_buckets(key, down, node, plan, start, words):
+    """Write the words bucket by bucket, positions ascending inside one; returns the length of the longest.
+
+    Bucket b is start[b]..start[b + 1].
+    """
     n = key.shape[0]
     n_buckets = start.shape[0] - 1
+    low = plan[LOW]
+    shift = plan[SHIFT]
+    place_bits = plan[PLACE_BITS]
+    node_bits = plan[NODE_BITS]
+    two_ways = down.shape[0] > 0
     inside = (np.int64(1) << shift) - 1
     for b in range(n_buckets + 1):
         start[b] = 0
-    if down.shape[0] == 0:
-        for o in range(n):
-            start[((key[o] - low) >> shift) + 1] += 1
-    else:
-        for o in range(n):
-            p = np.int64(-key[o] if down[o] == 1 else key[o])
-            start[((p - low) >> shift) + 1] += 1
+    for o in range(n):
+        above = np.int64(-key[o] if two_ways and down[o] == 1 else key[o]) - low
+        start[(above >> shift) + 1] += 1
+    longest = np.int64(0)
     for b in range(n_buckets):
+        longest = max(longest, start[b + 1])
         start[b + 1] += start[b]
     following = start[:n_buckets].copy()
-    if down.shape[0] == 0:
-        for o in range(n):
-            above = key[o] - low
-            b = above >> shift
-            word = ((above & inside) << place_bits) | o
-            if node_bits > 0:
-                word = (word << node_bits) | node[o]
-            words[following[b]] = word
-            following[b] += 1
-    else:
-        for o in range(n):
-            above = np.int64(-key[o] if down[o] == 1 else key[o]) - low
-            b = above >> shift
-            word = ((above & inside) << place_bits) | o
-            if node_bits > 0:
-                word = (word << node_bits) | node[o]
-            words[following[b]] = word
-            following[b] += 1
+    for o in range(n):
+        above = np.int64(-key[o] if two_ways and down[o] == 1 else key[o]) - low
+        word = ((above & inside) << place_bits) | o
+        if node_bits > 0:
+            word = (word << node_bits) | node[o]
+        b = above >> shift
+        words[following[b]] = word
+        following[b] += 1
+    return longest
 
 
 @inner
@@ -166,10 +169,12 @@ def sort_words(words, lo, hi, spare, count, stack):
 
 
 @inner
-def sort_ties(words, lo, hi, place_bits, node_bits, spare, down, time, ident):
+def sort_ties(words, lo, hi, plan, spare, down, time, ident):
     """Put runs of one price in order; the range is sorted by (price, position) already."""
     if down.shape[0] == 0 and time.shape[0] == 0 and ident.shape[0] == 0:
         return
+    place_bits = plan[PLACE_BITS]
+    node_bits = plan[NODE_BITS]
     places = (np.int64(1) << place_bits) - 1
     a = lo
     while a < hi:

@@ -9,125 +9,137 @@ import numpy as np
 from flexcore.kernels._jit import inner
 
 
-@inner
-def build_paths(above, n, size, heavy, head, place, base, width):
-    """Cut a forest (parents first) into heavy paths; returns the length of the arrays of minima.
+ABOVE, HEAD, PLACE, BASE, WIDTH, LINK = 0, 1, 2, 3, 4, 5  # rows of `paths`
+LEAST, ADDED = 0, 1  # rows of `minima`
 
-    The path that starts at head h has a tree of width[h] leaves, of which node i is leaf place[i], from base[h] on.
+
+@inner
+def build_paths(n, room, paths, minima):
+    """Cut a forest of n nodes, parents first, into heavy paths and write the minima of their rooms.
+
+    The path that starts at head h has a tree of WIDTH leaves, of which a node is leaf PLACE, from BASE on; `minima` has
+    four entries a node, which is enough. ADDED holds for the whole subtree of an entry, and is counted in its LEAST.
     """
-    for k in range(n):
-        size[k] = 1
-        heavy[k] = -1
+    size = np.ones(n, np.int32)
+    heavy = np.full(n, -1, np.int32)
     for k in range(n - 1, -1, -1):
-        a = above[k]
+        a = paths[ABOVE, k]
         if a >= 0:
             size[a] += size[k]
             if heavy[a] < 0 or size[k] > size[heavy[a]]:
                 heavy[a] = k
-    total = np.int64(0)
+    base = np.int64(0)
     for k in range(n):
-        a = above[k]
+        a = paths[ABOVE, k]
         if a >= 0 and heavy[a] == k:
             continue
         length = np.int64(0)
         i = np.int64(k)
         while i >= 0:
-            head[i] = k
-            place[i] = length
+            paths[HEAD, i] = k
+            paths[PLACE, i] = length
             length += 1
             i = np.int64(heavy[i])
-        leaves = np.int64(1)
-        while leaves < length:
-            leaves *= 2
-        base[k] = total
-        width[k] = leaves
-        total += 2 * leaves
-    return total
+        width = np.int64(1)
+        while width < length:
+            width *= 2
+        paths[BASE, k] = base
+        paths[WIDTH, k] = width
+        for j in range(2 * width):
+            minima[LEAST, base + j] = 2**62
+            minima[ADDED, base + j] = 0
+        base += 2 * width
+    for k in range(n):
+        h = paths[HEAD, k]
+        minima[LEAST, paths[BASE, h] + paths[WIDTH, h] + paths[PLACE, k]] = room[k]
+    for k in range(n):
+        if paths[HEAD, k] == k:
+            least = minima[LEAST, paths[BASE, k] :]
+            for j in range(paths[WIDTH, k] - 1, 0, -1):
+                least[j] = min(least[2 * j], least[2 * j + 1])
 
 
 @inner
-def fill_paths(room, n, head, place, base, width, least, added, none):
-    """Write the minima of all paths; leaves without a node have `none`."""
-    for i in range(least.shape[0]):
-        least[i] = none
-        added[i] = 0
-    for k in range(n):
-        h = head[k]
-        least[base[h] + width[h] + place[k]] = room[k]
-    for k in range(n):
-        if head[k] == k:
-            for i in range(width[k] - 1, 0, -1):
-                least[base[k] + i] = min(least[base[k] + 2 * i], least[base[k] + 2 * i + 1])
-
-
-@inner
-def _range_least(b, left, right, least, added):
+def _range_least(b, left, right, minima):
     """Smallest leaf from left to right, both included, in the tree that starts at b."""
-    low = least[b + left]
-    high = least[b + right]
+    low = minima[LEAST, b + left]
+    high = minima[LEAST, b + right]
     while left >> 1 != right >> 1:
         if left & 1 == 0:
-            low = min(low, least[b + left + 1])
+            low = min(low, minima[LEAST, b + left + 1])
         if right & 1 == 1:
-            high = min(high, least[b + right - 1])
+            high = min(high, minima[LEAST, b + right - 1])
         left >>= 1
         right >>= 1
-        low += added[b + left]
-        high += added[b + right]
+        low += minima[ADDED, b + left]
+        high += minima[ADDED, b + right]
     low = min(low, high)
     left >>= 1
     while left > 0:
-        low += added[b + left]
+        low += minima[ADDED, b + left]
         left >>= 1
     return low
 
 
 @inner
-def _range_add(b, left, right, change, least, added):
-    least[b + left] += change
+def _add(entry, change, minima):
+    minima[LEAST, entry] += change
+    minima[ADDED, entry] += change
+
+
+@inner
+def _again(b, j, minima):
+    """Count the minimum of an entry anew."""
+    below = min(minima[LEAST, b + 2 * j], minima[LEAST, b + 2 * j + 1])
+    minima[LEAST, b + j] = below + minima[ADDED, b + j]
+
+
+@inner
+def _range_add(b, left, right, change, minima):
+    minima[LEAST, b + left] += change
     if left != right:
-        least[b + right] += change
+        minima[LEAST, b + right] += change
     while left >> 1 != right >> 1:
         if left & 1 == 0:
-            least[b + left + 1] += change
-            added[b + left + 1] += change
+            _add(b + left + 1, change, minima)
         if right & 1 == 1:
-            least[b + right - 1] += change
-            added[b + right - 1] += change
+            _add(b + right - 1, change, minima)
         left >>= 1
         right >>= 1
-        least[b + left] = min(least[b + 2 * left], least[b + 2 * left + 1]) + added[b + left]
-        least[b + right] = min(least[b + 2 * right], least[b + 2 * right + 1]) + added[b + right]
+        _again(b, left, minima)
+        _again(b, right, minima)
     left >>= 1
     while left > 0:
-        least[b + left] = min(least[b + 2 * left], least[b + 2 * left + 1]) + added[b + left]
+        _again(b, left, minima)
         left >>= 1
 
 
 @inner
-def path_least(i, stop, above, head, place, base, width, least, added):
+def path_least(i, stop, paths, minima):
     """Smallest room from node i up to, but without, its ancestor `stop` (-1: up to the root)."""
     low = np.int64(2**62)
     while i != stop and i >= 0:
-        h = head[i]
-        b = base[h]
-        w = width[h]
-        if stop >= 0 and head[stop] == h:
-            return min(low, _range_least(b, w + place[stop] + 1, w + place[i], least, added))
-        low = min(low, _range_least(b, np.int64(w), w + place[i], least, added))
-        i = np.int64(above[h])
+        h = np.int64(paths[HEAD, i])
+        w = np.int64(paths[WIDTH, h])
+        b = np.int64(paths[BASE, h])
+        right = w + paths[PLACE, i]
+        if stop >= 0 and paths[HEAD, stop] == h:
+            return min(low, _range_least(b, w + paths[PLACE, stop] + 1, right, minima))
+        low = min(low, _range_least(b, w, right, minima))
+        i = np.int64(paths[ABOVE, h])
     return low
 
 
 @inner
-def path_add(i, stop, change, above, head, place, base, width, least, added):
+def path_add(i, stop, change, paths, minima):
     """Add to the room of node i and all above it, up to, but without, its ancestor `stop`."""
     while i != stop and i >= 0:
-        h = head[i]
-        b = base[h]
-        w = width[h]
-        if stop >= 0 and head[stop] == h:
-            _range_add(b, w + place[stop] + 1, w + place[i], change, least, added)
+        h = np.int64(paths[HEAD, i])
+        w = np.int64(paths[WIDTH, h])
+        b = np.int64(paths[BASE, h])
+        right = w + paths[PLACE, i]
+        if stop >= 0 and paths[HEAD, stop] == h:
+            _range_add(b, w + paths[PLACE, stop] + 1, right, change, minima)
             return
-        _range_add(b, np.int64(w), w + place[i], change, least, added)
-        i = np.int64(above[h])
+        _range_add(b, w, right, change, minima)
+        i = np.int64(paths[ABOVE, h])
