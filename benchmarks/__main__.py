@@ -11,7 +11,9 @@ from benchmarks.cases import CASES
 from benchmarks.timing import ROUNDS, machine
 
 #: File of each subject; the floor is the last.
-SUBJECTS = ("compile", "power_flow", "meshed", "capability", "continuous_book", "growth", "memory", "accuracy", "floor")
+SUBJECTS = (
+    "compile", "power_flow", "meshed", "capability", "market", "continuous_book", "growth", "memory", "accuracy", "floor",
+)  # fmt: skip
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "benchmarks.md"
 
 

@@ -11,6 +11,13 @@ _LINEAR_PEERS = ("power-grid-model/linear", "power-grid-model/linear_current", "
 _ACCURACY_FEEDERS = 8
 
 
+def _largest_by_highs(rows: list[dict[str, Any]]) -> list[float]:
+    """How much longer the better way of HiGHS takes on the largest step that it finishes."""
+    done = [row for row in rows if row["name"].startswith("market/") and row.get("finished")]
+    largest = max((row["n_offers"] for row in done), default=0)
+    return [min(row["times_flexcore"] for row in done if row["n_offers"] == largest)] if done else []
+
+
 def verdicts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows with the value, its limit and whether it is met."""
     known = {row["name"]: row for row in rows}
@@ -66,6 +73,13 @@ def verdicts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     judge("meshed: dc, times PyPSA's lpf", [get("meshed/PyPSA/lpf", "times_flexcore")], least=10.0)
     for method, limit in (("linear", 6.0), ("certified", 25.0)):
         judge(f"capability {method}", [get(f"capability/capability {method}", "times_linear")], most=limit)
+    for case, limit in (("few, city", 3.0), ("few, chain", 10.0), ("all, city", 10.0), ("mixed, city", 10.0)):
+        at = f"market/{case}/clear_tree"
+        judge(f"market: {case}, times argsort", [get(at, "times_argsort")], most=limit)
+    for name, row in known.items():
+        if name.startswith("market/growth"):
+            judge(name.replace("/", " "), [row["exponent"]], most=1.05)
+    judge("market: largest step that HiGHS finishes, times flexcore", _largest_by_highs(rows), least=100.0)
     feeders = sum(name.startswith("accuracy/") for name in known)
     judge("feeders in the accuracy table", [feeders or None], least=_ACCURACY_FEEDERS)
     judge("floor, times np.copyto", [get("floor/floor", "times_copyto")], least=0.9)
