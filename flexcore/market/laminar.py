@@ -113,7 +113,22 @@ def clear_steps(
     def task(lo: int, hi: int) -> None:
         words = np.empty(n_offers, np.int64)
         laminar_merit_order(
-            parent, node, way, quantity_w, key, first, second, lower_w, upper_w, words, accepted, y, price, state, lo, hi
+            parent,
+            node,
+            way,
+            quantity_w,
+            key,
+            first,
+            second,
+            lower_w,
+            upper_w,
+            words,
+            accepted,
+            y,
+            price,
+            state,
+            lo,
+            hi,
         )
 
     run_chunks(task, n_steps, n_threads=n_threads, chunk=_STEPS_PER_CHUNK)
@@ -264,9 +279,7 @@ def _as_bound(values: npt.ArrayLike | None, name: str, none: int, n: int, n_step
     return np.atleast_2d(bound.T)
 
 
-def _with_total(
-    total_w: npt.ArrayLike, above: I4A, lower: I8A, upper: I8A, n_steps: int
-) -> tuple[I4A, I8A, I8A]:
+def _with_total(total_w: npt.ArrayLike, above: I4A, lower: I8A, upper: I8A, n_steps: int) -> tuple[I4A, I8A, I8A]:
     """Write the total into the bounds of the roots; one total of several roots needs a root above them, put last."""
     total = as_int(total_w, "total_w", lo=-_MOST_OFFERED_W, hi=_MOST_OFFERED_W)
     roots = np.flatnonzero(above < 0)
@@ -281,7 +294,9 @@ def _with_total(
                 np.append(bound, np.full((bound.shape[0], 1), none), axis=1)
                 for bound, none in ((lower, -NO_BOUND), (upper, NO_BOUND))
             )
-    lower, upper = (np.repeat(bound, n_steps, axis=0) if bound.shape[0] == 1 else bound.copy() for bound in (lower, upper))
+    lower, upper = (
+        np.repeat(bound, n_steps, axis=0) if bound.shape[0] == 1 else bound.copy() for bound in (lower, upper)
+    )
     # a bound of the root itself stands beside its total: where it forbids that, the step cannot be met
     lower[:, roots] = np.maximum(lower[:, roots], total.T)
     upper[:, roots] = np.minimum(upper[:, roots], total.T)

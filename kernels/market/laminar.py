@@ -236,6 +236,7 @@ def laminar_merit_order(
     start = np.zeros(2, np.int64)
     in_order = np.zeros(1, np.uint8)
     longest = np.int64(0)
+    filled = False
     for t in range(t0, t1):
         quantity = quantity_w[t if quantity_w.shape[0] > 1 else 0]
         lower = lower_w[t if lower_w.shape[0] > 1 else 0]
@@ -268,7 +269,7 @@ def laminar_merit_order(
             low_at[k] = -_FAR
             high_at[k] = _FAR
         if n_offers > 0:
-            if t == t0 or key.shape[0] > 1:  # buckets serve all steps that have these prices
+            if not filled or key.shape[0] > 1:  # buckets serve all steps that have these prices
                 n_buckets = plan_buckets(price, down, bit_length(np.int64(n)), plan)
                 if start.shape[0] != n_buckets + 1:
                     start = np.empty(n_buckets + 1, np.int64)
@@ -276,6 +277,7 @@ def laminar_merit_order(
                 longest = fill_buckets(price, down, node, plan, start, words)
                 for b in range(n_buckets):
                     in_order[b] = 0
+                filled = True
             state[3] = buy(
                 node, down, quantity, time, ident, near, plan, start, in_order, longest, words, paths, minima, room,
                 surplus, closed, end, n_kept, roots[:n_roots], span, sources[:n_sources],

@@ -92,9 +92,9 @@ def test_equals_the_rule_text_and_highs_on_many_cases():
 
 
 def deep_case(rng):
-    """A deep tree whose bounds could all matter, more needs than offers' steps of a walk would pay for."""
-    n, k = int(rng.integers(500, 1200)), int(rng.integers(20, 400))
-    back = int(rng.choice([1, 2, 3]))
+    """A deep tree on which all upper bounds could matter, with few, some or many lower bounds; no ties."""
+    n, k = int(rng.integers(500, 700)), int(rng.integers(20, 1500))
+    back = int(rng.choice([1, 2]))
     parent = np.array([-1, *(max(0, i - int(rng.integers(1, back + 1))) for i in range(1, n))])
     node = rng.integers(0, n, k)
     down = (rng.random(k) < 0.3).astype(int) if rng.random() < 0.5 else np.zeros(k, int)
@@ -105,7 +105,7 @@ def deep_case(rng):
         above = [*reference.path(parent, node[o])]
         most[down[o], above] += quantity[o]
         some[above] += -taken[o] if down[o] else taken[o]
-    upper = np.maximum(some, (most[0] * rng.uniform(0.5, 0.99)).astype(int))
+    upper = np.maximum(some, (most[0] * rng.uniform(0.7, 0.95)).astype(int))
     lower = np.where(rng.random(n) < rng.choice([0.0, 0.02, 0.5]), some, -NONE)
     lower[0] = upper[0] = some[0]
     return parent, lower, upper, node, down, quantity, price
@@ -114,7 +114,7 @@ def deep_case(rng):
 def test_deep_trees_are_optimal_by_their_local_prices():
     rng = np.random.default_rng(3)
     ways = set()
-    for _ in range(40):
+    for _ in range(15):
         case = deep_case(rng)
         result = call(case)
         assert result.state[0] == 0
@@ -242,7 +242,7 @@ def trie(tree, rows, book):
 def test_equals_the_trie_kernel_where_all_needs_are_met(seed):
     rng = np.random.default_rng(seed)
     met = 0
-    for _ in range(60):
+    for _ in range(150):
         n, n_steps = int(rng.integers(2, 14)), 4
         grid = forest(random_tree(rng, n))
         lower, upper = random_bounds(rng, n, n_steps, 1)
@@ -272,7 +272,7 @@ def test_equals_the_trie_kernel_where_all_needs_are_met(seed):
         full = unserved == 0
         assert (steps.accepted_w[full] == by_trie[full]).all()
         met += full.sum()
-    assert met > 50
+    assert met > 60  # 6 seeds: over 360 steps
 
 
 def batch(rng, n=60, k=700, n_steps=9):
@@ -281,7 +281,7 @@ def batch(rng, n=60, k=700, n_steps=9):
     case = {
         "price_ueur_per_mwh": rng.integers(-20, 60, (k, n_steps)), "quantity_w": quantity,
         "node": rng.integers(0, n, k), "parent": parent, "direction": rng.integers(0, 2, k),
-        "upper_w": rng.integers(0, 900, (n, n_steps)), "lower_w": -rng.integers(0, 900, n),
+        "upper_w": rng.integers(0, 2000, (n, n_steps)), "lower_w": -rng.integers(500, 2000, n),
         "submitted_at": rng.integers(0, 4, k), "offer_id": rng.integers(0, 50, k),
         "total_w": rng.integers(-300, 300, (2, n_steps)),
     }  # fmt: skip
@@ -341,7 +341,10 @@ def test_one_total_for_several_roots_is_a_root_above_them():
     result = clear_tree(**(case | {"total_w": total}))
     n = case["parent"].size
     above = {"parent": np.append(np.where(case["parent"] < 0, n, case["parent"]), -1), "total_w": total}
-    above |= {"upper_w": np.vstack([case["upper_w"], np.full((1, 9), NONE)]), "lower_w": np.append(case["lower_w"], -NONE)}
+    above |= {
+        "upper_w": np.vstack([case["upper_w"], np.full((1, 9), NONE)]),
+        "lower_w": np.append(case["lower_w"], -NONE),
+    }
     other = clear_tree(**(case | above))
     assert (result.accepted_w == other.accepted_w).all()
     assert (result.y_w == other.y_w[:n]).all()
