@@ -14,8 +14,8 @@ import numpy as np
 
 ROUNDS = 7
 PACKAGES = (
-    "numpy", "numba", "scipy", "highspy", "pandapower", "simbench", "power-grid-model", "lightsim2grid", "tensorpowerflow",
-    "pypsa",
+    "numpy", "numba", "scipy", "highspy", "pandapower", "simbench", "power-grid-model", "lightsim2grid",
+    "tensorpowerflow", "pypsa",
 )  # fmt: skip
 
 Read = Callable[[Any], tuple[np.ndarray | None, np.ndarray | None]]

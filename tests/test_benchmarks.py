@@ -49,6 +49,13 @@ def test_meshed_engines_agree(rows):
         assert row["p_error"] < 1e-9, row
 
 
+def test_market_rows_are_complete_and_agree_with_highs(rows):
+    market = {name: row for name, row in rows.items() if name.startswith("market/")}
+    assert sum("times_argsort" in row for row in market.values()) == 7
+    assert sum("exponent" in row for row in market.values()) == 3
+    assert all(row["finished"] and row["cost_error"] < 1e-9 for row in market.values() if "finished" in row)
+
+
 @pytest.mark.parametrize("case", ["mv_urban", "radial_city", "lv_forest"])
 @pytest.mark.parametrize("method", ["linear-0", "ac-1e-08"])
 def test_order_and_reused_outputs_change_no_error(rows, case, method):
@@ -107,4 +114,5 @@ def test_every_promise_finds_its_figures(report):
     names = [row["name"] for row in verdicts(report["rows"])]
     assert len(names) == len(set(names))
     assert sum("random order" in name for name in names) == 6
-    assert sum("growth" in name for name in names) == 6
+    assert sum("growth" in name and "market" not in name for name in names) == 6
+    assert sum("market" in name for name in names) >= 7

@@ -60,7 +60,7 @@ class TreeClearing:
 
 @dataclass(frozen=True, slots=True)
 class TreeSteps:
-    """Step-major outcome of `clear_steps`: accepted (n_steps, n_offers); y and price (n_steps, n); state (n_steps, 4)."""
+    """Step-major outcome of `clear_steps`: (n_steps, n_offers), twice (n_steps, n), and (n_steps, 4)."""
 
     accepted_w: I8A
     y_w: I8A

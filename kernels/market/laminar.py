@@ -1,7 +1,7 @@
 """Merit order under hard lower and upper bounds on the sums at and below the nodes of a forest; whole watts.
 
 With G_i the least that node i must carry (its lower bound or what its children must carry), an offer may take as much
-as the climb from its node to the root allows: at each node the part that the node has yet to buy for its own lower bound
+as the climb from its node to the root allows: at each node the part that it has yet to buy for its own lower bound
 (its *surplus* of G over the children's) vanishes, and the rest must fit into upper - G (its *room*). Surplus and room
 never grow, so an offer that gets less than it offers closes its node for good, and an order of offers is needed only
 where a node closes: a bucket of offers that all fit is taken in any order.

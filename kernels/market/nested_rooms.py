@@ -153,7 +153,8 @@ def _look_up(z0, z1, words, plan, node, near, quantity, at, amount):
 def _all_by_walks(n, at, amount, most, paths, room, closed):
     """Take a bucket in full, or not at all where a node would close or the walk is too long.
 
-    Returns the steps walked, negative if nothing was taken. Without surpluses the order does not matter: what all nodes carry in the end fits, or it does not.
+    Returns the steps walked, negative if nothing was taken. Without surpluses the order does not matter: what all nodes
+    carry in the end fits, or it does not.
     """
     steps = np.int64(0)
     short = np.int64(0)

@@ -8,7 +8,6 @@ import numpy as np
 
 from flexcore.kernels._jit import inner
 
-
 ABOVE, HEAD, PLACE, BASE, WIDTH, LINK = 0, 1, 2, 3, 4, 5  # rows of `paths`
 LEAST, ADDED = 0, 1  # rows of `minima`
 
