@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,6 @@ from flexcore.market.local_clearing import (
     REASONS,
     GridLike,
     LocalSelection,
-    Method,
     Outcome,
     clear_local,
     refuse_twins,
@@ -99,10 +98,18 @@ def clear(
     day: Any = None,
     group: Mapping[Any, int] | None = None,
     allow_counter: bool = False,
-    method: Method = "auto",
+    method: Literal["auto", "tree", "lp", "merit_order", "milp"] = "auto",
+    places: Any = None,
+    ties: Literal["time", "pro_rata", "effect", "size"] = "time",
+    over_procurement: str | int = "only_way",
+    decided_at: Any = None,
+    time_limit_s: float = 60.0,
     n_threads: int = 1,
 ) -> ClearingResult:
     """Select offers against needs and limits given as tables: least unserved need first, then least cost.
+
+    Offers and needs may carry conditions: the further columns of `clearing_bids` and `clearing_requests`, all optional.
+    Then the result is a `flexcore.market.bids.BidResult`; docs/explanation/bids.md says what each column means.
 
     Parameters
     ----------
@@ -122,8 +129,22 @@ def clear(
         Steps must lie in it.
     group, allow_counter
         Perimeter of elements; inside one, only one direction per step. See `clear_local`.
-    method : {"auto", "tree", "lp", "merit_order"}
-        "auto" takes the plain merit order where elements stand alone and the tree merit order otherwise.
+    method : {"auto", "tree", "lp", "merit_order", "milp"}
+        "auto" takes the plain merit order where elements stand alone and the tree merit order otherwise; with
+        conditions the tree merit order where its answer keeps them all, and LP or MILP in the other parts. "milp" takes
+        LP or MILP everywhere.
+    places : table, optional
+        offer_id, element, power_w: offers whose PODs sit at several elements, the split being unknown (OFR-01).
+    ties : {"time", "pro_rata", "effect", "size"}
+        Among offers of one price: the earlier; in proportion at the margin; the one that serves more needs; the larger.
+    over_procurement : {"only_way", "least_cost"} or int
+        Whether an indivisible offer may be taken beyond the need: only where no answer serves as much with less beyond
+        it; wherever that costs less; or by at most so many W beyond each outermost need.
+    decided_at : int or datetime, optional
+        Time of the selection, for notice times and expiries: seconds since the start of step 0, or a datetime with a
+        zone, which needs `day`.
+    time_limit_s : float
+        For each part that LP or MILP decides; if it runs out, `gap` says how far the answer may be from the best.
     n_threads : int
         Never changes the result.
 
@@ -135,7 +156,8 @@ def clear(
     ------
     OfferError
         FX-A004 negative quantity, FX-A002 a price that is NaN or no whole number, FX-M202 a line given twice for one
-        step, FX-M203 a step outside the day, FX-M204 "merit_order" cannot serve this.
+        step, FX-M203 a step outside the day, FX-M204 "merit_order" cannot serve this, FX-M220..FX-M228 conditions that
+        contradict each other or lack something.
     UnknownIdError
         FX-M201 an element that the tree does not have.
     TimeSeriesError
@@ -143,7 +165,15 @@ def clear(
     GridError
         FX-M205 the parents form a loop.
     """
-    check_option("method", method, ("auto", "tree", "lp", "merit_order"))
+    check_option("method", method, ("auto", "tree", "lp", "merit_order", "milp"))
+    from flexcore.market.bids import clear_bids, has_conditions
+
+    if method == "milp" or ties != "time" or has_conditions(offers, needs, places):
+        return clear_bids(
+            offers, needs, limits, places=places, grid=grid, parent=parent, day=day, group=group,
+            allow_counter=allow_counter, method=method, ties=ties, over_procurement=over_procurement,
+            decided_at=decided_at, time_limit_s=time_limit_s, n_threads=n_threads,
+        )  # fmt: skip
     lines = check("clearing_offers", _plain(offers), error=OfferError)
     wanted = check("clearing_needs", _plain(needs), error=OfferError)
     empty: dict[str, Any] = {"element": [], "direction": [], "step": [], "capability_w": []}
