@@ -294,7 +294,8 @@ def _add_grid(model: BidModel, problem: BidProblem, part: Part, live: I8A, over_
     asked: dict[tuple[int, int, bool], list[int]] = {}
     for j in part.requests.tolist():
         model.served[j] = model.variable(int(requests.quantity_w[j]) // unit)
-        asked.setdefault((int(requests.step[j]), int(requests.node[j]), bool(requests.down[j])), []).append(j)
+        if requests.quantity_w[j] > 0:  # a need of nothing asks for nothing, not even to stay as it is
+            asked.setdefault((int(requests.step[j]), int(requests.node[j]), bool(requests.down[j])), []).append(j)
     for j in part.requests.tolist():
         k = int(requests.condition[j])
         if k >= 0:

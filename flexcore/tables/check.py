@@ -157,7 +157,8 @@ def check(name: str, data: Any, *, error: type[ValidationError] = ValidationErro
             if column.required:
                 found.add("FX-A007", f"column {column.name!r} is missing", field=column.name)
             else:
-                kind: Any = {"str": str, "key": np.int64}.get(column.kind, column.kind)
+                # a text's own type: plain `str` would cut it to one letter
+                kind: Any = {"str": None, "key": np.int64}.get(column.kind, column.kind)
                 result[column.name] = np.full(n_rows, column.default, dtype=kind)
             continue
         raw = given[column.name]

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from flexcore.tables.bids import NEVER
-from tests.reference.market_bids import NEED, ROW, choices_of, parts_of
+from tests.reference.market_bids import NEED, ROW, choices_of, parts_of, path
 
 MOST = 4_000  # combinations of one part that the reference tries
 
@@ -59,11 +59,14 @@ def random_bid(rng, case, offer, n_steps, features, negative):
     if "window" in features and rng.random() < 0.6:
         row |= {"unit": f"u{offer}", "recovery": int(rng.integers(0, 3)), "max_run": int(rng.integers(1, 3))}
 
+    if "places" in features and rng.random() < 0.5:
+        row["places"] = random_places(rng, case["parent"], row["element"])
+
     def price():
         return int(rng.integers(-6 if negative else 1, 20))
 
     rows = []
-    if "block" in features and rng.random() < 0.5:
+    if "block" in features and row["places"] is None and rng.random() < 0.5:
         kind, size = rng.random(), int(rng.integers(1, 4))
         for k in range(int(rng.integers(1, 4))):
             w = size * int(rng.integers(1, 4))
@@ -78,7 +81,10 @@ def random_bid(rng, case, offer, n_steps, features, negative):
     steps = [t for t in range(n_steps) if rng.random() < 0.6] or [0]
     for step in steps:
         curve = int(rng.integers(1, 4)) if "curve" in features and rng.random() < 0.5 else 1
-        power = rng.integers(1, 6, curve).tolist()
+        power = rng.integers(1, 6, 1 if row["places"] else curve).tolist()
+        if row["places"]:
+            power = [min(power[0], sum(row["places"].values()))]
+        curve = len(power)
         gran = int(rng.integers(2, 4)) if "granularity" in features and rng.random() < 0.5 else 1
         least = sum(power) if rng.random() < 0.4 else int(rng.integers(0, sum(power) + 1))
         if "minimum" not in features or rng.random() < 0.3 or least > sum(power) // gran * gran:
@@ -89,6 +95,13 @@ def random_bid(rng, case, offer, n_steps, features, negative):
             for k in range(curve)
         ]
     return rows
+
+
+def random_places(rng, parent, top):
+    """Powers at some elements at and below another."""
+    below = [element for element in parent if top in path({"parent": parent}, element)]
+    chosen = rng.permutation(below)[: int(rng.integers(1, len(below) + 1))]
+    return {int(element): int(rng.integers(1, 5)) for element in chosen}
 
 
 def tables_of(case, scale=1):
@@ -137,9 +150,16 @@ def tables_of(case, scale=1):
         "element": list(case["parent"]),
         "parent": [i if up is None else up for i, up in case["parent"].items()],
     }
+    spots = {(row["offer"], place): power for row in rows for place, power in (row["places"] or {}).items()}
+    places = {
+        "offer_id": [offer for offer, _ in spots],
+        "element": [place for _, place in spots],
+        "power_w": [power * scale for power in spots.values()],
+    }
     return {
         "offers": {name: np.array(values) for name, values in offers.items()},
         "needs": {name: np.array(values) for name, values in wanted.items()},
         "limits": {name: np.array(values, int) for name, values in caps.items()},
         "parent": above,
+        "places": {name: np.array(values) for name, values in places.items()} if spots else None,
     }

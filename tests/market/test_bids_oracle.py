@@ -16,8 +16,10 @@ FEATURES = {
     "exclusive": {"step", "day", "minimum", "block"},
     "windows": {"window", "minimum", "block"},
     "requests": {"cap", "condition", "minimum"},
+    "places": {"places", "minimum", "granularity"},
     "everything": {
         "minimum", "granularity", "curve", "block", "rebound", "step", "day", "window", "cap", "condition",
+        "places",
     },
 }  # fmt: skip
 
@@ -56,3 +58,20 @@ def test_a_selection_with_conditions_equals_exhaustive_search(kind):
     assert "milp" in engines
     assert unserved
     assert listed
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("kind", FEATURES)
+@pytest.mark.parametrize("rule", ["only_way", "least_cost", 2])
+def test_both_ways_to_decide_equal_exhaustive_search_under_every_rule_beyond_the_need(kind, rule):
+    rng = np.random.default_rng([7, *kind.encode()])
+    decided = 0
+    for k in range(100):
+        case = random_case(rng, features=FEATURES[kind], negative=k % 4 == 0 and "cap" not in FEATURES[kind])
+        first = compare(case, over_procurement=rule)
+        second = compare(case, over_procurement=rule, method="milp")
+        assert first.unserved_w.tolist() == second.unserved_w.tolist()
+        assert set(np.flatnonzero(first.paradoxical).tolist()) == paradoxical(case, first.accepted_w.tolist())
+        decided += int((first.engine == "milp").sum())
+    print(f"{kind}, {rule}: 100 cases twice, {decided} steps by MILP")
+    assert decided

@@ -8,11 +8,12 @@ import itertools
 import math
 
 import numpy as np
+from scipy.optimize import linprog
 
 NEED = {"id": None, "condition": None, "cap": None}
 ROW = {
     "pstep": 0, "time": 0, "min": 0, "gran": 1, "block": None, "role": "deliver", "exclusive": None, "scope": "day",
-    "unit": None, "recovery": 0, "max_run": 10**6,
+    "unit": None, "places": None, "recovery": 0, "max_run": 10**6,
 }  # fmt: skip
 
 
@@ -40,6 +41,10 @@ def parts_of(case):
     groups = {}
     for thing in [*case["rows"], *case["needs"]]:
         groups.setdefault(("cell", cell(thing)), set()).add(cell(thing))
+    for need in case["needs"]:
+        if need["condition"] is not None:
+            named = [n for n in case["needs"] if n["id"] == need["condition"] and n["step"] == need["step"]]
+            groups[("need", need["id"], need["step"])] = {cell(thing) for thing in [need, *named]}
     for row in case["rows"]:
         if row["block"] is not None:
             groups.setdefault(("block", row["block"]), set()).add(cell(row))
@@ -156,13 +161,28 @@ def bounds(case, element, step):
     return low, high
 
 
+def effect(case, row, element, amounts):
+    """Return what a row is sure to move at and below an element and what it may move: OFR-01, linear inner form."""
+    if row["places"] is None:
+        here = amounts if element in path(case, row["element"]) else 0 * amounts
+        return here, here
+    inside = sum(power for place, power in row["places"].items() if element in path(case, place))
+    outside = sum(row["places"].values()) - inside
+    if row["min"] == row["w"]:
+        return (amounts > 0) * max(0, row["w"] - outside), (amounts > 0) * min(row["w"], inside)
+    return amounts * (outside == 0), amounts * (inside > 0)
+
+
 def activation(case, amounts):
-    """Net activation at and below each element, by (element, step)."""
-    y = {}
+    """Return the net activation at and below each (element, step) that is sure, and the one that may come."""
+    least, most = {}, {}
     for r, row in enumerate(case["rows"]):
-        for element in path(case, row["element"]):
-            y[element, row["step"]] = y.get((element, row["step"]), 0) + sign(row) * amounts[..., r]
-    return y
+        for element in case["parent"]:
+            sure, burden = effect(case, row, element, amounts[..., r])
+            at = element, row["step"]
+            least[at] = least.get(at, 0) + (-burden if row["direction"] else sure)
+            most[at] = most.get(at, 0) + (-sure if row["direction"] else burden)
+    return least, most
 
 
 def wanted(case, element, direction, step):
@@ -179,7 +199,8 @@ def served(case, y):
     def of(j):
         if j not in amounts:
             need = case["needs"][j]
-            value = np.clip(y.get((need["element"], need["step"]), 0) * sign(need), 0, need["w"])
+            net = y[need["direction"]].get((need["element"], need["step"]), 0)
+            value = np.clip(net * sign(need), 0, need["w"])
             if need["condition"] is not None:
                 k = next(
                     i for i, n in enumerate(case["needs"]) if n["id"] == need["condition"] and n["step"] == need["step"]
@@ -201,19 +222,19 @@ def score(case, part, amounts, over_procurement="only_way"):
         for element in case["parent"]:
             if list(path(case, element))[-1] != root:
                 continue
-            value = y.get((element, step), np.zeros(len(amounts), np.int64))
+            least, most = (table.get((element, step), np.zeros(len(amounts), np.int64)) for table in y)
             low, high = bounds(case, element, step)
             if low is not None:
-                broken |= value < low
+                broken |= least < low
             if high is not None:
-                broken |= value > high
+                broken |= most > high
             for direction in (0, 1):
 
                 def asked(e, d=direction, t=step):
                     return any(n["w"] and (n["element"], n["direction"], n["step"]) == (e, d, t) for n in case["needs"])
 
                 if asked(element) and not any(asked(e) for e in list(path(case, element))[1:]):
-                    beyond = value * (-1 if direction else 1) - wanted(case, element, direction, step)
+                    beyond = (-least if direction else most) - wanted(case, element, direction, step)
                     if over_procurement == "only_way":
                         excess += np.maximum(beyond, 0)
                     elif over_procurement != "least_cost":
@@ -260,7 +281,7 @@ def local_price(case, r, accepted):
     """
     row = case["rows"][r]
     amounts = np.array([accepted])
-    y = {key: int(value[0]) for key, value in activation(case, amounts).items()}
+    least, most = ({key: int(value[0]) for key, value in table.items()} for table in activation(case, amounts))
     got = [int(np.ravel(value)[0]) for value in served(case, activation(case, amounts))]
     way = sign(row)
     mine = list(path(case, row["element"]))
@@ -270,7 +291,7 @@ def local_price(case, r, accepted):
         for element, change in changes.items():
             if not change:
                 continue
-            before = y.get((element, row["step"]), 0)
+            before = (most if change > 0 else least).get((element, row["step"]), 0)
             low, high = bounds(case, element, row["step"])
             if change > 0 and high is not None and before + change > high:
                 return False
@@ -298,6 +319,7 @@ def local_price(case, r, accepted):
         for o, other in enumerate(case["rows"])
         if accepted[o] > 0
         and other["role"] == "deliver"
+        and other["places"] is None
         and (other["direction"], other["step"]) == (row["direction"], row["step"])
         and list(path(case, other["element"]))[-1] == mine[-1]
         and stands({e: way * ((e in mine) - (e in path(case, other["element"]))) for e in case["parent"]})
@@ -319,7 +341,7 @@ def paradoxical(case, accepted):
     for members in bundles.values():
         rows = [case["rows"][r] for r in members]
         group = (rows[0]["exclusive"], rows[0]["step"] if rows[0]["scope"] == "step" else None)
-        if any(accepted[r] for r in members) or group in chosen:
+        if any(accepted[r] for r in members) or group in chosen or rows[0]["places"] is not None:
             continue
         asked, worth, rest = 0, 0, max(rows[0]["min"], 1)
         for r in sorted(members, key=lambda r: case["rows"][r]["pstep"]):
@@ -333,3 +355,37 @@ def paradoxical(case, accepted):
         if worth == worth and worth > asked:
             found |= set(members)
     return found
+
+
+def relaxed(case):
+    """Return (least unserved, least cost) by a dense LP in two stages, as if every row could be taken in any part.
+
+    For cases without conditions other than price caps; what a capped need lacks costs its cap.
+    """
+    rows, needs = case["rows"], case["needs"]
+    k, g = len(rows), len(needs)
+    a, b = [], []
+    for element, step in sorted({(e, x["step"]) for e in case["parent"] for x in [*rows, *needs]}):
+        net = np.zeros(k + g)
+        for r, row in enumerate(rows):
+            if row["step"] == step and element in path(case, row["element"]):
+                net[r] = sign(row)
+        low, high = bounds(case, element, step)
+        a += [net] * (high is not None) + [-net] * (low is not None)
+        b += [high] * (high is not None) + [-low if low is not None else 0] * (low is not None)
+        for j, need in enumerate(needs):
+            if (need["element"], need["step"]) == (element, step):
+                gap = np.zeros(k + g)
+                gap[k + j] = 1
+                a.append(-sign(need) * net - gap)
+                b.append(-need["w"])
+    limits = [(0, row["w"]) for row in rows] + [(0, need["w"]) for need in needs]
+    unserved = np.array([0.0] * k + [float(need["cap"] is None) for need in needs])
+    cost = np.array([row["price"] for row in rows] + [need["cap"] or 0 for need in needs], float)
+    tight = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
+    first = linprog(unserved, np.array(a), b, bounds=limits, method="highs", options=tight)
+    assert first.status == 0
+    a, b = np.vstack([np.array(a), unserved]), [*b, first.fun + 1e-9]
+    second = linprog(cost, a, b, bounds=limits, method="highs", options=tight)
+    assert second.status == 0
+    return first.fun, second.fun
