@@ -124,17 +124,22 @@ def find_parts(problem: BidProblem) -> list[Part]:
     part_of_row = label[np.searchsorted(cells, cell_of_row[live])]
     part_of_need = label[np.searchsorted(cells, cell_of_need)]
     wanted = np.unique(part_of_need[asking])
-    by_part = {int(k): ([], [], []) for k in wanted}  # type: dict[int, tuple[list[int], list[int], list[int]]]
-    for position, (items, part) in enumerate(
-        ((live, part_of_row), (np.arange(requests.node.size), part_of_need), (cells, label))
-    ):
-        for item, k in zip(items.tolist(), part.tolist(), strict=True):
-            if k in by_part:
-                by_part[k][position].append(item)
-    return [
-        Part(np.array(a, np.int64), np.array(b, np.int64), tuple((c // n_steps, c % n_steps) for c in cs))
-        for a, b, cs in by_part.values()
+    everyone = np.arange(requests.node.size)
+    grouped = [
+        _by_label(items, part, wanted)
+        for items, part in ((live, part_of_row), (everyone, part_of_need), (cells, label))
     ]
+    return [
+        Part(rows, needs, tuple(divmod(c, n_steps) for c in at.tolist()))
+        for rows, needs, at in zip(*grouped, strict=True)
+    ]
+
+
+def _by_label(items: I8A, label: npt.NDArray[np.generic], wanted: npt.NDArray[np.generic]) -> list[I8A]:
+    """Items of each wanted label, in their order."""
+    order = np.argsort(label, kind="stable")
+    first, last = (np.searchsorted(label[order], wanted, side=side) for side in ("left", "right"))
+    return [items[order[lo:hi]] for lo, hi in zip(first.tolist(), last.tolist(), strict=True)]
 
 
 def beyond_relaxation(problem: BidProblem) -> tuple[BoolA, BoolA]:
