@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flexcore.market.bid_model import Part
-from flexcore.market.bid_tables import BidProblem, Bids
+from flexcore.market.bid_problem import BidProblem, Bids
 from flexcore.tables.bids import NEVER
 
 I8A = npt.NDArray[np.int64]

@@ -5,7 +5,7 @@ import numpy.typing as npt
 
 from flexcore.market.bid_conditions import is_limited, restless_units
 from flexcore.market.bid_model import Part, reach_of
-from flexcore.market.bid_tables import BidProblem
+from flexcore.market.bid_problem import BidProblem
 from flexcore.market.local_clearing import REASONS
 from flexcore.tables.bids import NEVER
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.market.bid_tables import BidProblem
+from flexcore.market.bid_problem import BidProblem
 from flexcore.market.tree_clearing import NO_BOUND
 from flexcore.tables.bids import NEVER
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flexcore.market.bid_conditions import is_limited
-from flexcore.market.bid_tables import BidProblem
+from flexcore.market.bid_problem import BidProblem
 from flexcore.units import DOWN, UP
 
 Ties = Literal["time", "pro_rata", "effect", "size"]

@@ -19,7 +19,8 @@ from flexcore.market.bid_explain import (
     rejected_paradoxically,
 )
 from flexcore.market.bid_model import Part, outermost_needs
-from flexcore.market.bid_tables import BidProblem, given_columns, read_problem
+from flexcore.market.bid_problem import BidProblem
+from flexcore.market.bid_tables import given_columns, read_problem
 from flexcore.market.bid_ties import TIES, Ties, rank_ties, share_margin
 from flexcore.market.clearing import ClearingResult
 from flexcore.market.local_clearing import ENGINES, GridLike, total_cost

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flexcore.market.bid_model import BidModel, Part, build_model, stages
-from flexcore.market.bid_tables import BidProblem
+from flexcore.market.bid_problem import BidProblem
 
 F8A = npt.NDArray[np.float64]
 I8A = npt.NDArray[np.int64]
