@@ -58,27 +58,35 @@ class _Solver:
         lows, highs = np.array(model.row_low, np.float64), np.array(model.row_high, np.float64)
         self.row_low, self.row_high = np.where(lows < -big, -np.inf, lows), np.where(highs > big, np.inf, highs)
         self.held: list[tuple[dict[int, int], float, float]] = []  # objective, scale, most
+        # above a million the solver's absolute tolerances are finer than float64: divisible powers get larger units
+        largest = float(self.high[self.whole == 0].max(initial=1.0))
+        self.size = np.where(self.whole == 0, max(1.0, largest / _DEAREST), 1.0)
+        self.value = self.value * self.size[self.column]
+        shrink = np.ones(self.row_low.size)
+        np.maximum.at(shrink, self.row, np.abs(self.value) / _DEAREST)
+        self.value = self.value / shrink[self.row]
+        self.row_low, self.row_high = self.row_low / shrink, self.row_high / shrink
 
     def _highs(self, objective: dict[int, int], scale: float, low: F8A, high: F8A, whole: I8A) -> Any:
         from scipy import optimize, sparse
 
         cost = np.zeros(low.size)
         cost[list(objective)] = [coefficient * scale for coefficient in objective.values()]
+        cost *= self.size
         rows, columns, values, highs = [self.row], [self.column], [self.value], [self.row_high]
         for k, (terms, factor, most) in enumerate(self.held):
             rows.append(np.full(len(terms), self.row_low.size + k))
             columns.append(np.array(list(terms), np.int64))
-            values.append(np.array([coefficient * factor for coefficient in terms.values()]))
+            values.append(np.array([coefficient * factor for coefficient in terms.values()]) * self.size[list(terms)])
             highs.append(np.array([most]))
         shape = (self.row_low.size + len(self.held), low.size)
         where = (np.concatenate(rows), np.concatenate(columns))
         matrix = sparse.csr_matrix((np.concatenate(values), where), shape=shape)
         lows = np.r_[self.row_low, np.full(len(self.held), -np.inf)]
         options = {"mip_rel_gap": 0.0, "time_limit": max(self.deadline - time.monotonic(), 0.01)}
-        return optimize.milp(
-            cost, integrality=whole, bounds=optimize.Bounds(low, high), options=options,
-            constraints=optimize.LinearConstraint(matrix, lows, np.concatenate(highs)),
-        )  # fmt: skip
+        bounds = optimize.Bounds(low / self.size, high / self.size)
+        rules = optimize.LinearConstraint(matrix, lows, np.concatenate(highs))
+        return optimize.milp(cost, integrality=whole, bounds=bounds, options=options, constraints=rules)
 
     def stage(self, name: str, objective: dict[int, int]) -> tuple[list[int] | None, float]:
         """Return whole numbers that minimise an objective, or None, and a bound that no answer can pass."""
@@ -98,7 +106,7 @@ class _Solver:
         return answer, bound
 
     def _whole_numbers(self, x: F8A) -> list[int] | None:
-        answer = [int(value) for value in np.rint(x)]
+        answer = [int(value) for value in np.rint(x * self.size)]
         return answer if self.model.allows(answer) else None
 
     def hold(self, name: str, objective: dict[int, int], value: int) -> None:
@@ -108,11 +116,12 @@ class _Solver:
             (objective, scale, value * scale + (_HELD * max(1.0, abs(value * scale)) if name == "cost" else 0.0))
         )
 
-    @staticmethod
-    def _scale(name: str, objective: dict[int, int]) -> float:
-        """Costs count in multiples of their unit, the dearest at most a million."""
+    def _scale(self, name: str, objective: dict[int, int]) -> float:
+        """Costs count in multiples of their unit, the dearest at most a million; the rest like the powers."""
         sizes = [abs(coefficient) for coefficient in objective.values()]
-        return min(1.0 / math.gcd(*sizes), _DEAREST / max(sizes)) if name == "cost" else 1.0
+        largest = max(size * self.size[variable] for size, variable in zip(sizes, objective, strict=True))
+        unit = math.gcd(*sizes) if name == "cost" else self.size.max()
+        return float(min(1.0 / unit, _DEAREST / largest))
 
 
 def _value(objective: dict[int, int], answer: list[int]) -> int:

@@ -478,3 +478,36 @@ def test_other_bad_input_has_its_own_type():
         fx.clear({**PLAIN, "min_w": [0, 0]}, WANT, parent={"element": ["b"], "parent": ["b"]})
     with pytest.raises(TimeSeriesError):
         fx.clear({**PLAIN, "expires_at": [dt.datetime(2026, 1, 1)] * 2}, WANT, decided_at=0)
+
+
+@pytest.mark.parametrize("size", [10**5, 10**8, 10**10])
+def test_powers_and_prices_without_a_common_divisor_are_selected_exactly(size):
+    rng = np.random.default_rng(size % 97)
+    for _ in range(8):
+        n = 9
+        quantity, price = rng.integers(size // 10, size, n), rng.integers(10**7, 10**9, n)
+        parent = {"element": [0, 1, 2], "parent": [0, 0, 0]}
+        element = rng.integers(0, 3, n)
+        want, cap = int(quantity.sum() // 3), int(quantity.sum() // 4)
+        book = {
+            "offer_id": np.arange(n), "element": element, "direction": np.zeros(n, int), "step": np.zeros(n, int),
+            "quantity_w": quantity, "price_ueur_per_mwh": price, "min_w": np.where(np.arange(n) < 8, quantity, 0),
+        }  # fmt: skip
+        limits = {"element": [1, 2], "direction": [0, 0], "step": [0, 0], "capability_w": [cap, cap]}
+        result = fx.clear(book, needs((0, 0, 0, want)), limits, parent=parent)
+        best = None
+        for taken in itertools.product((0, 1), repeat=8):
+            power = [t * int(q) for t, q in zip(taken, quantity, strict=False)]
+            there = [sum(p for p, e in zip(power, element, strict=False) if e == k) for k in (1, 2)]
+            if max(there) > cap:
+                continue
+            room = cap - there[element[8] - 1] if element[8] else int(quantity[8])
+            last = min(max(want - sum(power), 0), int(quantity[8]), room)
+            power.append(last)
+            total = sum(power)
+            cost = sum(p * int(c) for p, c in zip(power, price, strict=True))
+            key = (max(want - total, 0), max(total - want, 0), cost)
+            best = key if best is None else min(best, key)
+        mine = sum(int(w) * int(c) for w, c in zip(result.accepted_w, price, strict=True))
+        assert (int(result.unserved_w[0]), int(result.beyond_w[0]), mine) == best
+        assert result.gap[0] == 0
