@@ -22,7 +22,7 @@ from flexcore.market.bid_model import Part, outermost_needs
 from flexcore.market.bid_problem import BidProblem
 from flexcore.market.bid_tables import given_columns, read_problem
 from flexcore.market.bid_ties import TIES, Ties, rank_ties, share_margin
-from flexcore.market.clearing import ClearingResult
+from flexcore.market.clearing import PROOFS, ClearingResult
 from flexcore.market.local_clearing import ENGINES, GridLike, total_cost
 from flexcore.market.tree_clearing import Book, explain, select_by_tree
 from flexcore.tables.bids import NEVER
@@ -56,8 +56,6 @@ class BidResult(ClearingResult):
         need without cap stays open that it could serve. [micro-EUR/MWh]
     gap : ndarray, shape (n_steps,)
         Relative distance from the proved bound; 0 where the answer is optimal.
-    proof : ndarray of str, shape (n_steps,)
-        Why the answer is optimal, or that the time ran out.
     ties : str
         Rule among offers of one price.
     shared : ndarray of bool, shape (n_rows,)
@@ -71,10 +69,18 @@ class BidResult(ClearingResult):
     paradoxical: npt.NDArray[np.bool_]
     local_price_ueur_per_mwh: I8A
     gap: npt.NDArray[np.float64]
-    proof: npt.NDArray[np.str_]
     ties: str
     shared: npt.NDArray[np.bool_]
     over_procurement: str | int
+
+    @property
+    def proof(self) -> npt.NDArray[np.str_]:
+        """Why the answer of each step is optimal, or that the time ran out, shape (n_steps,)."""
+        words = [PROOFS[name] for name in self.engine.tolist()]
+        kept = [
+            text + ", and the answer keeps every condition" * (text == PROOFS["tree_merit_order"]) for text in words
+        ]
+        return np.where(self.gap > 0, "not proved: the time ran out, see gap", np.array(kept, np.str_))
 
     def to_arrow(self) -> Any:
         """Return one row per row of the table of offers as a pyarrow Table."""
@@ -177,7 +183,7 @@ def clear_bids(
     return BidResult(
         lines["offer_id"], lines["direction"], lines["step"], accepted, reason, blocked, problem.steps,
         np.array(BID_ENGINES)[engine], _unserved(problem, served), cost, served, _beyond(problem, accepted),
-        paradoxical, price, gap, _proofs(engine, gap), ties, shared, over_procurement,
+        paradoxical, price, gap, ties, shared, over_procurement,
     )  # fmt: skip
 
 
@@ -303,17 +309,3 @@ def _reasons(problem: BidProblem, accepted: I8A, n_threads: int) -> tuple[npt.ND
     forbidden = np.zeros(taken.shape, np.uint8)
     reason, at = explain(problem.tree, problem.rows, book, taken, most, forbidden, n_threads=n_threads)
     return reason[bids.step, column], at[bids.step, column].astype(np.int64)
-
-
-def _proofs(engine: I8A, gap: npt.NDArray[np.float64]) -> npt.NDArray[np.str_]:
-    """Say for each step why its answer is optimal."""
-    exact = np.array(
-        [
-            "nothing is wanted, so nothing is bought",
-            "merit order: exact where elements stand alone",
-            "merit order on the tree: exact without conditions, and the answer keeps them all",
-            "linear program: every bound of HiGHS is reached",
-            "mixed-integer program: every bound of HiGHS is reached",
-        ]
-    )
-    return np.where(gap > 0, "not proved: the time ran out, see gap", exact[engine])

@@ -30,6 +30,15 @@ __all__ = ["ENGINES", "REASONS", "ClearingResult", "LocalSelection", "clear", "c
 
 I8A = npt.NDArray[np.int64]
 
+#: Why the answer of an engine is optimal.
+PROOFS = {
+    "none": "nothing is wanted, so nothing is bought",
+    "merit_order": "merit order: exact where elements stand alone",
+    "tree_merit_order": "merit order on the tree: exact where needs and limits nest",
+    "lp": "linear program: every bound of HiGHS is reached",
+    "milp": "mixed-integer program: every bound of HiGHS is reached",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class ClearingResult:
@@ -70,6 +79,11 @@ class ClearingResult:
     def total_cost(self) -> Decimal:
         """Total cost in EUR."""
         return to_eur(self.total_cost_ueur)
+
+    @property
+    def proof(self) -> npt.NDArray[np.str_]:
+        """Why the answer of each step is optimal, shape (n_steps,)."""
+        return np.array([PROOFS[name] for name in self.engine.tolist()], np.str_)
 
     def to_arrow(self) -> Any:
         """Return one row per offer row as a pyarrow Table."""

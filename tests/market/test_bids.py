@@ -13,6 +13,7 @@ from flexcore.market.bids import BidResult
 from flexcore.market.clearing import ClearingResult
 from flexcore.tables.bids import NEVER
 from tests.market.bid_cases import random_case, tables_of
+from tests.market.clearing_cases import forest
 from tests.market.test_bids_oracle import FEATURES
 from tests.reference.market_bids import NEED, ROW, relaxed
 
@@ -81,7 +82,7 @@ def test_where_the_merit_order_keeps_all_conditions_its_answer_stands():
     result = fx.clear(book, needs(("a", 0, 0, 10_000)))
     assert result.accepted_w.tolist() == [10_000, 0]
     assert result.engine.tolist() == ["tree_merit_order"]
-    assert "the answer keeps them all" in result.proof[0]
+    assert "the answer keeps every condition" in result.proof[0]
     by_solver = fx.clear(book, needs(("a", 0, 0, 10_000)), method="milp")
     assert by_solver.engine.tolist() == ["milp"]
     assert by_solver.accepted_w.tolist() == [10_000, 0]
@@ -91,6 +92,7 @@ def test_plain_tables_stay_plain():
     book, want = offers(("a", 0, 0, 12_000, 50)), needs(("a", 0, 0, 10_000))
     result = fx.clear(book, want)
     assert type(result) is ClearingResult
+    assert result.proof.tolist() == ["merit order: exact where elements stand alone"]
     assert fx.clear({**book, "min_w": [0]}, want).accepted_w.tolist() == result.accepted_w.tolist()
 
 
@@ -366,6 +368,24 @@ def test_ties_follow_the_rule_that_was_asked_for():
     # shares that would leave the need at l open fall back to the offers at one element
     want = needs(("t", 0, 0, 6_000), ("l", 0, 0, 2_000))
     assert taken("pro_rata") == [1_600, 2_400, 2_000, 0]
+
+
+def test_a_grid_and_a_table_of_parents_give_the_same():
+    rng = np.random.default_rng(2)
+    solved = 0
+    for _ in range(20):
+        n = 6
+        parent = [-1, *(int(rng.integers(0, i)) for i in range(1, n))]
+        rows = [(int(rng.integers(1, n)), int(rng.random() < 0.3), 0, int(w), int(rng.integers(1, 30)))
+                for w in rng.integers(1, 20, 8)]  # fmt: skip
+        book = offers(*rows) | {"min_w": [row[3] * (k % 2) for k, row in enumerate(rows)]}
+        want = needs((1, 0, 0, 15), (int(rng.integers(2, n)), 0, 0, 8))
+        above = {"element": list(range(n)), "parent": [max(p, 0) for p in parent]}
+        first, second = fx.clear(book, want, grid=forest(parent)), fx.clear(book, want, parent=above)
+        assert first.unserved_w.tolist() == second.unserved_w.tolist()
+        assert first.total_cost_ueur == second.total_cost_ueur
+        solved += first.engine[0] == "milp"
+    assert solved
 
 
 def test_no_counter_activation_takes_a_whole_block_out():
