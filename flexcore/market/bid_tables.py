@@ -253,7 +253,8 @@ def _bids(lines: Columns, node: npt.NDArray[np.int32], steps: I8A, place: I8A, c
     unit = _codes(lines["unit"])
     unit = _together(unit >= 0, np.where(unit >= 0, unit, bid))
     rest = -(-lines["recovery_s"] // QUARTER_S)
-    run = np.where(lines["max_run_s"] >= _ENDLESS, _ENDLESS, lines["max_run_s"] // QUARTER_S)
+    run = lines["max_run_s"] // QUARTER_S
+    run = np.where(run >= steps.size, _ENDLESS, run)  # no limit where not even all steps together reach it
     total = np.bincount(line, lines["quantity_w"].astype(np.float64)).astype(np.int64)[line]
     least = np.where(lines["completion"] == "fill_or_kill", total, lines["min_w"])
     size = lines["granularity_w"]

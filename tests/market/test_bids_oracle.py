@@ -75,3 +75,22 @@ def test_both_ways_to_decide_equal_exhaustive_search_under_every_rule_beyond_the
         decided += int((first.engine == "milp").sum())
     print(f"{kind}, {rule}: 100 cases twice, {decided} steps by MILP")
     assert decided
+
+
+@pytest.mark.parametrize("ties", ["pro_rata", "size", "effect"])
+def test_the_rule_of_ties_moves_power_between_offers_of_one_price_and_nothing_else(ties):
+    rng = np.random.default_rng(3)
+    moved = shared = 0
+    for k in range(60):
+        case = random_case(rng, features=[{"minimum"}, {"granularity"}, {"curve", "cap"}][k % 3])
+        for row in case["rows"]:
+            row["price"] = 3 + row["price"] % 2
+        result = fx.clear(**tables_of(case), ties=ties)
+        for part, key in best(case):
+            mine = tuple(int(x[0]) for x in score(case, part, result.accepted_w[None]))
+            assert mine[:5] == key[:5], (case, mine, key)
+            moved += mine[5] != key[5]
+        shared += int(result.shared.sum())
+        assert result.ties == ties
+    assert moved
+    assert bool(shared) == (ties == "pro_rata")
