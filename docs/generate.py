@@ -24,8 +24,8 @@ from flexcore.grid.sensitivities import LossSensitivity, VoltageSensitivity
 from flexcore.grid.shadow_prices import ShadowPrices
 from flexcore.grid.topology_capability import TopologyCapability
 from flexcore.grid.topology_needs import TopologyNeeds
-from flexcore.market.book_result import BookResult
 from flexcore.market.bids import BidResult
+from flexcore.market.book_result import BookResult
 from flexcore.market.clearing import ClearingResult
 from flexcore.market.contract_use import ContractOffers, ContractSplit, JoinedLines, JoinedOffers
 from flexcore.market.long_term import AvailabilityDue

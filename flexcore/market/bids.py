@@ -32,7 +32,7 @@ I8A = npt.NDArray[np.int64]
 
 #: What decided a step; the strongest engine that any part of it needed.
 BID_ENGINES = (*ENGINES, "milp")
-_TREE = 2
+_TREE = ENGINES.index("tree_merit_order")
 
 
 @dataclass(frozen=True, slots=True)

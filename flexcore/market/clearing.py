@@ -35,6 +35,7 @@ PROOFS = {
     "none": "nothing is wanted, so nothing is bought",
     "merit_order": "merit order: exact where elements stand alone",
     "tree_merit_order": "merit order on the tree: exact where needs and limits nest",
+    "path_prices": "path prices: the tree is optimal at the prices of its voltage rows",
     "lp": "linear program: every bound of HiGHS is reached",
     "milp": "mixed-integer program: every bound of HiGHS is reached",
 }

@@ -10,10 +10,12 @@ import numpy.typing as npt
 
 from flexcore.market.bid_model import BidModel, Part, build_model, stages
 from flexcore.market.bid_problem import BidProblem
+from flexcore.market.local_clearing import ENGINES
 
 F8A = npt.NDArray[np.float64]
 I8A = npt.NDArray[np.int64]
 
+_LP, _MILP = ENGINES.index("lp"), len(ENGINES)
 _DEAREST = 1e6
 _PROVED = 1e-9  # relative: what float64 bounds of sums of prices can tell apart
 _TOLERANCE = 1e-6  # of the solver
@@ -28,7 +30,7 @@ class PartAnswer:
     ----------
     rows, accepted_w, requests, served_w : ndarray of int64
     engine : int
-        Index into `BID_ENGINES`: 3 LP, 4 MILP.
+        Index into `BID_ENGINES`: LP or MILP.
     gap : float
         Largest relative distance between the answer and the proved bound over all stages; 0 where it is optimal,
         infinite where the time ran out before any bound.
@@ -173,7 +175,7 @@ def solve_part(problem: BidProblem, part: Part, *, over_procurement: str | int, 
     served = [best[model.served[j]] * model.unit_w for j in part.requests.tolist()]
     return PartAnswer(
         part.rows, np.array([accepted[r] for r in part.rows.tolist()], np.int64), part.requests,
-        np.array(served, np.int64), 4 if solver.whole.any() else 3, gap,
+        np.array(served, np.int64), _MILP if solver.whole.any() else _LP, gap,
     )  # fmt: skip
 
 

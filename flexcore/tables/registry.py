@@ -1,7 +1,7 @@
 """Every table that crosses the border of flexcore. Add a table here and its checks, docs and test data follow."""
 
-from flexcore.tables.long_term import LONG_TERM
 from flexcore.tables.bids import BIDS
+from flexcore.tables.long_term import LONG_TERM
 from flexcore.tables.registration import REGISTRATION
 from flexcore.tables.selection import SELECTION
 from flexcore.tables.spec import Column, TableSpec

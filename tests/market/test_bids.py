@@ -531,3 +531,10 @@ def test_powers_and_prices_without_a_common_divisor_are_selected_exactly(size):
         mine = sum(int(w) * int(c) for w, c in zip(result.accepted_w, price, strict=True))
         assert (int(result.unserved_w[0]), int(result.beyond_w[0]), mine) == best
         assert result.gap[0] == 0
+
+
+def test_every_engine_says_what_proves_it():
+    from flexcore.market.bids import BID_ENGINES
+    from flexcore.market.clearing import PROOFS
+
+    assert set(PROOFS) == set(BID_ENGINES)
