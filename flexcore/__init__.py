@@ -33,6 +33,11 @@ _EXPORTS: dict[str, str] = {
     "split_perimeters": "flexcore.grid.perimeters",
     "Register": "flexcore.register.register",
     "clear": "flexcore.market.clearing",
+    "clear_tree": "flexcore.market.laminar",
+    "cleared_tables": "flexcore.market.cleared",
+    "local_prices": "flexcore.market.pricing",
+    "pay": "flexcore.market.pricing",
+    "explain": "flexcore.market.explain",
     "continuous_book": "flexcore.market.continuous_book",
     "long_term_auction": "flexcore.market.long_term_auction",
     "ContractBook": "flexcore.market.long_term",
@@ -47,7 +52,7 @@ _EXPORTS: dict[str, str] = {
     "FlexcoreError": "flexcore.errors",
     "ValidationError": "flexcore.errors",
 }
-_MODULES: dict[str, str] = {"cities": "flexcore.study.cities"}
+_MODULES: dict[str, str] = {"cities": "flexcore.study.cities", "schemes": "flexcore.market.schemes"}
 
 __all__ = sorted([*_EXPORTS, *_MODULES, "__version__"])
 
