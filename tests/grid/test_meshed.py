@@ -292,6 +292,12 @@ ROWS = {
     ],
     "split_perimeters": [lambda grid, p: fx.split_perimeters(grid, p, p, up_kw=p, down_kw=p)],
     "clear": [lambda grid, p: fx.clear(*ORDERS, grid=grid)],
+    "cleared_tables": [lambda grid, p: fx.cleared_tables(*ORDERS, result=fx.clear(*ORDERS, grid=radial()), grid=grid)],
+    "continuous_book": [
+        lambda grid, p: fx.continuous_book(
+            {**BOOK, **{k: v for k, v in ORDERS[0].items() if k != "offer_id"}}, grid=grid
+        )
+    ],
 }
 ORDERS = (
     {
@@ -300,6 +306,7 @@ ORDERS = (
     },
     {"element": [2], "direction": ["up"], "step": [0], "quantity_w": [1000]},
 )  # fmt: skip
+BOOK = {"order_id": ["o"], "kind": ["offer"]}
 TAKEN = {"power_flow", "ptdf", "lodf"}
 
 
