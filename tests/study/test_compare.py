@@ -136,3 +136,25 @@ def test_the_command_refuses_unknown_schemes_at_once(tmp_path):
     with pytest.raises(OptionError, match="FX-E002"):
         CliRunner().invoke(app, ["compare", "--scheme", "x", "--out", str(tmp_path / "out")], catch_exceptions=False)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.nightly
+def test_every_scheme_runs_on_the_default_city_with_needs_in_both_grids():
+    """All presets, safety levels and priced interfaces; the AC check agrees with the rows about who causes nothing."""
+    city = cities.simbench()
+    found = compare_schemes(city, n_threads=2)
+    assert found.facts["needs"] > 0
+    assert found.facts["voltage_needs"] > 0
+    assert found.facts["balance_mwh"] > 0
+    common = found.comparison["coordinet_common"]
+    assert {o.scheme for o in found.comparison.outcomes} >= set(presets())
+    for outcome in found.comparison.outcomes:
+        print(
+            f"{outcome.scheme}: {outcome.cost_eur:,.1f} EUR, {outcome.violations_new} rows worse, AC caused "
+            f"{found.checks[outcome.scheme].caused}, efficiency {found.comparison.efficiency(outcome):.3f}"
+        )
+        if outcome.safe:
+            assert outcome.cost_eur >= common.cost_eur - 1e-7 * abs(common.cost_eur), outcome.scheme
+            assert found.checks[outcome.scheme].caused == 0, outcome.scheme
+    for name in ("coordinet_fragmented_priced", "coordinet_multi_level_priced", "coordinet_multi_level_l3"):
+        assert found.comparison.efficiency(found.comparison[name]) == pytest.approx(1.0, abs=1e-4)
