@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flexcore.arrays import as_float, as_int
-from flexcore.errors import Findings, OfferError
+from flexcore.errors import Findings, OfferError, ValidationError
 from flexcore.grid.headroom import ActivationRows
 from flexcore.grid.network import Grid
 from flexcore.market.schemes.stage import PRODUCTS
@@ -19,6 +19,8 @@ Int32s = npt.NDArray[np.int32]
 Int64s = npt.NDArray[np.int64]
 
 ALL_PRODUCTS = (1 << len(PRODUCTS)) - 1
+_MOST_UNITS = (1 << 31) - 2
+_REAL = ("quantity_kw", "static_kw", "price")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,6 +137,11 @@ class TradeBids:
     direction: npt.NDArray[np.int8]
     quantity_kw: Floats
     price_cap: Floats
+
+    @property
+    def sign(self) -> Floats:
+        """1 for up, -1 for down."""
+        return np.where(self.direction == UP, 1.0, -1.0)
 
     @classmethod
     def none(cls, n_steps: int) -> "TradeBids":
@@ -334,22 +341,34 @@ def check_case(case: CoordinationCase) -> None:
     """Raise OfferError or ValidationError with what does not fit together in a case."""
     n_steps, n_nodes = case.rows.n_steps, case.grid.n_nodes
     offers, bids, transmission = case.offers, case.bids, case.transmission
+    _check_arrays(case)
     n = offers.n_offers
-    as_float(case.rows.lower_kw, "rows.lower_kw", shape=(n_nodes, n_steps), finite=False)
+    rows = case.rows
+    for name, values in (("lower_kw", rows.lower_kw), ("upper_kw", rows.upper_kw), ("w_lower", rows.w_lower),
+                         ("w_upper", rows.w_upper)):  # fmt: skip
+        as_float(values, f"rows.{name}", shape=(n_nodes, n_steps), finite=False)
     as_int(case.perimeter, "perimeter", shape=(n_nodes,), lo=-1, hi=n_nodes - 1)
     n_roots = int((np.asarray(case.grid.forest.parent) < 0).sum())
+    n_lines = as_float(transmission.limit_kw, "transmission.limit_kw", shape=(None,), non_negative=True).size
+    as_float(transmission.ptdf, "transmission.ptdf", shape=(n_lines, None))
+    as_float(transmission.flow_kw, "transmission.flow_kw", shape=(n_lines, n_steps))
     as_int(case.t_node_of_root, "t_node_of_root", shape=(n_roots,), lo=0, hi=transmission.n_nodes - 1)
-    as_float(transmission.flow_kw, "transmission.flow_kw", shape=(transmission.ptdf.shape[0], n_steps))
-    as_float(transmission.limit_kw, "transmission.limit_kw", shape=(transmission.ptdf.shape[0],), non_negative=True)
     as_float(case.balance_kw, "balance_kw", shape=(n_steps,))
     as_float(offers.quantity_kw, "offers.quantity_kw", shape=(n, n_steps), non_negative=True)
     as_float(offers.static_kw, "offers.static_kw", shape=(n, n_steps), non_negative=True)
     as_float(offers.price, "offers.price", shape=(n,))
     as_int(offers.node, "offers.node", shape=(n,), lo=-1, hi=n_nodes - 1)
+    as_int(offers.t_node, "offers.t_node", shape=(n,))
     as_int(offers.direction, "offers.direction", shape=(n,), lo=UP, hi=DOWN)
+    as_int(offers.unit, "offers.unit", shape=(n,), lo=0, hi=_MOST_UNITS)
+    as_int(offers.bsp, "offers.bsp", shape=(n,))
     as_int(offers.products, "offers.products", shape=(n,), lo=0, hi=ALL_PRODUCTS)
     as_int(offers.submitted, "offers.submitted", shape=(n,))
-    as_float(bids.quantity_kw, "bids.quantity_kw", shape=(bids.direction.size, n_steps), non_negative=True)
+    n_bids = bids.direction.size
+    as_int(bids.direction, "bids.direction", shape=(n_bids,), lo=UP, hi=DOWN)
+    as_float(bids.quantity_kw, "bids.quantity_kw", shape=(n_bids, n_steps), non_negative=True)
+    as_float(bids.price_cap, "bids.price_cap", shape=(n_bids,))
+    _check_numbers(case)
     found = Findings("offers", n)
     wrong = (offers.node < 0) & ((offers.t_node < 0) | (offers.t_node >= transmission.n_nodes))
     if wrong.any():
@@ -361,3 +380,37 @@ def check_case(case: CoordinationCase) -> None:
     if more.any():
         found.add("FX-M304", "the static traffic light leaves more than was declared", rows=np.flatnonzero(more))
     found.raise_errors(OfferError)
+
+
+def _check_arrays(case: CoordinationCase) -> None:
+    """Refuse lists, and positions that are no whole numbers: kernels and indices take arrays as they are."""
+    found = Findings("offers")
+    for name in SchemeOffers.__slots__:
+        values, kinds = getattr(case.offers, name), "fiu" if name in _REAL else "iu"
+        if not isinstance(values, np.ndarray) or values.dtype.kind not in kinds:
+            found.add("FX-A002", f"offers.{name} is no array of {'numbers' if name in _REAL else 'integers'}")
+    if not case.rows.n_steps:
+        found.add("FX-A001", "the case has no steps")
+    found.raise_errors(ValidationError)
+
+
+def _check_numbers(case: CoordinationCase) -> None:
+    """Refuse what no price, length or bound can be."""
+    rows, found = case.rows, Findings("case")
+    for name in ("distribution", "transmission", "balance"):
+        value = getattr(case.penalties, name)
+        if not 0.0 <= value < np.inf:
+            found.add("FX-M307", f"penalties.{name} is {value}", hint="a finite price of 0 or more, in EUR/MWh")
+    if not 0.0 < case.step_hours < np.inf:
+        found.add("FX-M307", f"step_hours is {case.step_hours}", hint="hours, above 0")
+    for name in ("lower_kw", "upper_kw", "w_lower", "w_upper"):
+        nan = np.isnan(getattr(rows, name)).any(axis=1)
+        if nan.any():
+            found.add("FX-M307", f"rows.{name} is NaN", rows=np.flatnonzero(nan), hint="infinite where there is no row")
+    dear = case.bids.price_cap > case.penalties.balance
+    if dear.any():
+        found.add(
+            "FX-M307", "bids pay more than imbalance costs, and would be served without any power behind them",
+            rows=np.flatnonzero(dear), hint="raise penalties.balance",
+        )  # fmt: skip
+    found.raise_errors(ValidationError)
