@@ -52,6 +52,8 @@ def safety_level(base: str | Scheme, level: str) -> Scheme:
     found = scheme(base)
     check_option("number of stages", str(len(found.stages)), ("2",))
     check, forward = SAFETY_LEVELS[level]
+    if forward == "remaining" and found.stages[0].forward == "unselected":
+        forward = "unselected"  # one unit, one operator: a rule of the market, no protection of the grid
     seen = "t+d" if level == "L3" else "t"
     interface = "internal" if level in ("L3", "L4") else "free"
     changed = found.with_stage(0, forward=forward).with_stage(1, check=check, grid_seen=seen, interface=interface)

@@ -1,5 +1,7 @@
 """A coordination scheme is data: a list of clearing stages with nine fields each (D4.1 chapter 3)."""
 
+import json
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -22,6 +24,7 @@ WORDS: dict[str, tuple[str, ...]] = {
 _SETS = ("buyers", "needs", "offers")
 #: Products that an offer may be listed in, in the order of the bits of `SchemeOffers.products`.
 PRODUCTS = ("cm_d", "cm_t", "balancing")
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +47,8 @@ class Stage:
         Flow between a distribution system and transmission: not looked at; at a price per MWh; kept at its schedule;
         kept within bounds; a variable of one joint clearing.
     balance : {"none", "stage", "tso"}
-        Who restores system balance after this stage: nobody, the stage itself (it keeps every interface schedule), or
-        the TSO in its own stage.
+        Who restores system balance after this stage: nobody, the stage itself, or the TSO in its own stage. A
+        statement for readers; `needs` and `interface` are what makes a stage do it.
     forward : {"none", "remaining", "unselected", "filtered", "curve", "same_book"}
         What the next stage may use of the distribution offers: nothing; what is left of each; only units that nobody
         selected (D4.1: one unit, one operator); what is left after the DSO's filter; one aggregated cost curve per
@@ -117,14 +120,16 @@ class Scheme:
 
     def to_toml(self) -> str:
         """Write the scheme as a TOML table that `read_schemes` reads."""
-        lines = [f"[{self.name}]", f'title = "{self.title}"', f'source = "{self.source}"']
+
+        def shown(value: Any) -> str:
+            # strings of JSON are strings of TOML, and so are lists of them
+            return json.dumps(value, ensure_ascii=False)
+
+        key = self.name if _BARE_KEY.fullmatch(self.name) else shown(self.name)
+        lines = [f"[{key}]", f"title = {shown(self.title)}", f"source = {shown(self.source)}"]
         for stage in self.stages:
-            lines += ["", f"[[{self.name}.stages]]"]
-            for name, value in stage.as_dict().items():
-                shown = (
-                    "[" + ", ".join(f'"{word}"' for word in value) + "]" if isinstance(value, list) else f'"{value}"'
-                )
-                lines.append(f"{name} = {shown}")
+            lines += ["", f"[[{key}.stages]]"]
+            lines += [f"{name} = {shown(value)}" for name, value in stage.as_dict().items()]
         return "\n".join(lines) + "\n"
 
 
@@ -134,16 +139,21 @@ def check_scheme(scheme: Scheme) -> None:
     if not scheme.stages:
         found.add("FX-M301", f"scheme {scheme.name} has no stages", hint="give at least one stage")
     for number, stage in enumerate(scheme.stages):
-        for name, words in WORDS.items():
+        unknown = False
+        for name, words in (*WORDS.items(), ("priority", ("cost", *WORDS["buyers"]))):
             value = getattr(stage, name)
-            given = value if name in _SETS else (value,)
-            wrong = [word for word in given if word not in words]
-            if wrong or (name in _SETS and not given):
+            several = name in _SETS or name == "priority"
+            given = value if several else (value,)
+            if not isinstance(given, tuple) or not given or any(word not in words for word in given):
+                unknown = True
                 found.add(
                     "FX-M301", f"stage {number}: {name} is {value!r}", field=name, rows=[number],
-                    hint=f"allowed: {', '.join(words)}",
+                    hint=f"{'a tuple of' if several else 'one of'}: {', '.join(words)}",
                 )  # fmt: skip
-        for message in _contradictions(stage):
+        if unknown:
+            continue
+        before = scheme.stages[number - 1].forward if number else "none"
+        for message in (*_contradictions(stage), *_contradictions_of_kind(stage, before)):
             found.add("FX-M301", f"stage {number}: {message}", rows=[number])
     found.raise_errors(OptionError)
 
@@ -151,16 +161,35 @@ def check_scheme(scheme: Scheme) -> None:
 def _contradictions(stage: Stage) -> Iterable[str]:
     if not {"t", "d"} & set(stage.offers):
         yield "offers name no network: add 't', 'd' or both"
-    if stage.priority != ("cost",) and set(stage.priority) != set(stage.buyers):
+    if stage.priority != ("cost",) and sorted(stage.priority) != sorted(set(stage.buyers)):
         yield "priority must be ('cost',) or an order of all buyers"
     if "d_congestion" in stage.needs and "dso" not in stage.buyers and "peers" not in stage.buyers:
         yield "a need of the distribution grid needs its DSO (or peers) among the buyers"
-    if stage.check == "inside" and stage.grid_seen not in ("d", "t+d") and stage.interface != "internal":
-        yield "check 'inside' needs a clearing that sees the distribution grid"
     if "t_congestion" in stage.needs and stage.grid_seen not in ("t", "t+d"):
         yield "transmission congestion needs a clearing that sees the transmission grid"
+    if {"balance", "t_congestion"} & set(stage.needs) and not {"tso", "peers"} & set(stage.buyers):
+        yield "system balance and transmission congestion need 'tso' (or 'peers') among the buyers"
     if "trade" in stage.needs and not {"brp", "peers"} & set(stage.buyers):
         yield "trade needs 'brp' or 'peers' among the buyers"
+    if "trade" in stage.needs and "balance" not in stage.needs:
+        yield "trade needs 'balance' beside it: what is sold must be there"
+
+
+def _contradictions_of_kind(stage: Stage, before: str) -> Iterable[str]:
+    """Fields that the kind of a clearing could not keep: a book, a priced interface, a market of curves."""
+    if stage.check == "inside" and stage.grid_seen not in ("d", "t+d") and before != "curve":
+        yield "check 'inside' needs a clearing that sees the distribution grid, or curves of those who do"
+    if "peers" in stage.buyers:
+        if len(set(stage.buyers)) > 1:
+            yield "peers trade among themselves: give operators a stage of their own"
+        if "t_congestion" in stage.needs or stage.grid_seen != "d" or stage.check != "inside":
+            yield "a book of peers keeps the distribution grid and no other: grid_seen 'd', check 'inside'"
+        if stage.interface not in ("free", "internal") or before == "curve":
+            yield "peers trade across interfaces: 'free' or 'internal', and no curve before"
+    if stage.interface == "priced" and (set(stage.needs) != {"d_congestion"} or "t" in stage.offers):
+        yield "an interface is priced where DSOs buy: needs ['d_congestion'], offers of 'd'"
+    if before == "curve" and set(stage.needs) != {"balance", "t_congestion"}:
+        yield "curves are weighed against balance and lines: needs ['balance', 't_congestion'] after forward 'curve'"
 
 
 def read_schemes(source: str | Path | Mapping[str, Any]) -> dict[str, Scheme]:
@@ -190,7 +219,13 @@ def read_schemes(source: str | Path | Mapping[str, Any]) -> dict[str, Scheme]:
     needed = {"buyers", "needs", "offers"}
     schemes = {}
     for name, table in tables.items():
-        stages = table.get("stages", []) if isinstance(table, Mapping) else []
+        stages = table.get("stages", []) if isinstance(table, Mapping) else None
+        if not isinstance(stages, list | tuple) or not all(isinstance(stage, Mapping) for stage in stages):
+            found.add("FX-M302", f"{name} is no table with a list of stages", hint=f"write [{name}], [[{name}.stages]]")
+            continue
+        extra = set(table) - {"title", "source", "stages"}
+        if extra:
+            found.add("FX-M302", f"{name}: unknown {', '.join(sorted(map(str, extra)))}")
         for number, stage in enumerate(stages):
             wrong, missing = set(stage) - known, needed - set(stage)
             if wrong or missing:
