@@ -16,7 +16,7 @@ from flexcore.units import UP
 TOLERANCE_KW = 1e-7
 _DUST_KW = 1e-6  # a smaller need is rounding of the rows
 _NEW_ROWS = 64  # rows made at most in one round, of each kind
-_LEAST_PRICE = 0.01
+_LEAST_PRICE = 0.01  # [EUR/MWh]
 #: With few rows and thousands of columns the presolve would take ten times as long as the simplex.
 _TIGHT = {"primal_feasibility_tolerance": 1e-9, "dual_feasibility_tolerance": 1e-9, "presolve": False}
 
@@ -32,6 +32,10 @@ class StepState:
         Net activation at and below each node, and its effect on the node's voltage as power at the node, in preorder.
     t_net_kw : ndarray, shape (n_t_nodes,)
     net_kw : ndarray, shape (n_systems,)
+    trade_kw : ndarray, shape (n_bids,)
+        Bids of market parties already served.
+    rest_kw : float
+        Need for balance still open, up minus down.
     """
 
     taken_kw: Floats
@@ -39,14 +43,18 @@ class StepState:
     v_kw: Floats
     t_net_kw: Floats
     net_kw: Floats
+    trade_kw: Floats
+    rest_kw: float
 
     @classmethod
-    def of(cls, case: CoordinationCase, taken_kw: Floats) -> "StepState":
-        """Work out the state from what is taken."""
+    def of(cls, case: CoordinationCase, step: int, taken_kw: Floats, trade_kw: Floats) -> "StepState":
+        """Work out the state from what is taken and sold."""
         layout, signed = case.layout, case.offers.sign * taken_kw
         y = layout.sums(layout.place, signed)
         t_net = np.asarray(np.bincount(layout.t_node, signed, case.transmission.n_nodes), np.float64)
-        return cls(taken_kw, y, layout.voltage(y), t_net, layout.nets(signed))
+        # what is sold to market parties is moved on their account
+        rest = float(case.balance_kw[step] + case.bids.sign @ trade_kw - t_net.sum())
+        return cls(taken_kw, y, layout.voltage(y), t_net, layout.nets(signed), trade_kw, rest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,13 +203,13 @@ class StepClearing:
         price = case.offers.price[self.offers].copy()
         anchored = "balance" in order.needs or order.interface in ("fixed", "priced", "bounded")
         if not anchored and n:
-            # OFR-03: nothing is bought because it pays for itself; the order of prices stays
-            price += max(0.0, _LEAST_PRICE - float(price.min()))
+            price = _above_zero(price)
         if order.interface_price is not None and order.interface == "priced":
             worth = np.where(self.system >= 0, order.interface_price[np.maximum(self.system, 0)], 0.0)
             price -= self.sign * worth
         cost = np.concatenate([price, -bids.price_cap[:n_bids]])
-        high = np.concatenate([order.quantity_kw[self.offers], bids.quantity_kw[:n_bids, t]])
+        wanted = np.maximum(bids.quantity_kw[:n_bids, t] - self.state.trade_kw[:n_bids], 0.0)
+        high = np.concatenate([order.quantity_kw[self.offers], wanted])
         programme = _Programme(cost, high)
         balance_row = self._rows_of_balance(programme, n_bids)
         self._rows_of_interface(programme)
@@ -222,16 +230,16 @@ class StepClearing:
         return StageAnswer(accepted, trade, objective, balance_price, rounds, len(programme.lo))
 
     def _rows_of_balance(self, programme: _Programme, n_bids: int) -> int:
-        if "balance" not in self.order.needs:
-            return -1
-        case = self.case
-        n = self.offers.size
-        bid_sign = np.where(case.bids.direction[:n_bids] == UP, -1.0, 1.0)
-        rest = float(case.balance_kw[self.step] - self.state.t_net_kw.sum())
-        penalty = case.penalties.balance
-        every = np.arange(n + n_bids)
-        slacks = ((1.0, penalty, np.inf), (-1.0, penalty, np.inf))
-        return programme.add(every, np.concatenate([self.sign, bid_sign]), rest, rest, *slacks)
+        needs, case = self.order.needs, self.case
+        every = np.arange(self.offers.size + n_bids)
+        effect = np.concatenate([self.sign, -case.bids.sign[:n_bids]])
+        if "balance" in needs:
+            penalty, rest = case.penalties.balance, self.state.rest_kw
+            slacks = ((1.0, penalty, np.inf), (-1.0, penalty, np.inf))
+            return programme.add(every, effect, rest, rest, *slacks)
+        if "trade" in needs:  # served without the need for balance, it leaves the balance as it is
+            programme.add(every, effect, 0.0, 0.0)
+        return -1
 
     def _rows_of_interface(self, programme: _Programme) -> None:
         order, penalty = self.order, self.case.penalties.balance
@@ -351,6 +359,19 @@ class StepClearing:
         for i in rows[np.argsort(-over[rows], kind="stable")][:_NEW_ROWS].tolist():
             best.setdefault(int(self.layout.path(i)[-1]), i)
         return list(best.values())
+
+
+def _above_zero(price: Floats) -> Floats:
+    """Squeeze prices below the least one into what lies above zero, in their order; the others stay.
+
+    So nothing is bought because it pays for itself (OFR-03), and no offer of an odd price changes what a need is worth
+    against the others.
+    """
+    lowest = float(price.min())
+    if lowest >= _LEAST_PRICE:
+        return price
+    part = (price - lowest) / (_LEAST_PRICE - lowest)
+    return np.where(price < _LEAST_PRICE, 0.5 * _LEAST_PRICE * (1.0 + part), price)
 
 
 def programme_high(programme: _Programme, mine: npt.NDArray[np.bool_]) -> Floats:

@@ -110,7 +110,7 @@ def open_need_cost(
         return 0.0
     layout = case.layout
     mine = layout.system == system
-    after = StepState.of(case, state.taken_kw + accepted_kw)
+    after = StepState.of(case, step, state.taken_kw + accepted_kw, state.trade_kw)
     total = 0.0
     for way, bound, now, value in (
         (1.0, layout.lower[step], state.y_kw, after.y_kw),
@@ -162,8 +162,7 @@ def combine(
     equal[0, n_x : n_x + n_replies] = net
     equal[0, n_x + n_replies], equal[0, n_x + n_replies + 1] = 1.0, -1.0
     equal[1 + owner, n_x + np.arange(n_replies)] = 1.0
-    rest = float(case.balance_kw[step] - state.t_net_kw.sum())
-    b_equal = np.concatenate([[rest], np.ones(n_systems)])
+    b_equal = np.concatenate([[state.rest_kw], np.ones(n_systems)])
     bounds = [(0.0, q) for q in tso_quantity_kw[mine]] + [(0.0, None)] * (n - n_x)
     upper, b_upper = None, None
     at = case.t_node_of_root

@@ -93,12 +93,12 @@ class SchemeOutcome:
         return open_mwh <= _SERVED_KWH / 1000.0
 
 
-def open_needs_kw(case: CoordinationCase, taken_kw: Floats) -> tuple[Floats, Floats, Floats]:
+def open_needs_kw(case: CoordinationCase, taken_kw: Floats, trade_kw: Floats) -> tuple[Floats, Floats, Floats]:
     """Return what is left open per step: needs of distribution grids, overload of lines, imbalance, in kW."""
     layout, transmission = case.layout, case.transmission
     local, lines, balance = np.zeros(case.n_steps), np.zeros(case.n_steps), np.zeros(case.n_steps)
     for t in range(case.n_steps):
-        state = StepState.of(case, np.ascontiguousarray(taken_kw[:, t]))
+        state = StepState.of(case, t, np.ascontiguousarray(taken_kw[:, t]), trade_kw[:, t])
         for way, bound, value in (
             (1.0, layout.lower[t], state.y_kw),
             (-1.0, layout.upper[t], state.y_kw),
@@ -109,7 +109,7 @@ def open_needs_kw(case: CoordinationCase, taken_kw: Floats) -> tuple[Floats, Flo
             local[t] += float(np.maximum(way * (bound[asked] - value[asked]), 0.0).sum())
         flow = transmission.flow_kw[:, t] + transmission.ptdf @ state.t_net_kw
         lines[t] = float(np.maximum(np.abs(flow) - transmission.limit_kw, 0.0).sum())
-        balance[t] = float(case.balance_kw[t] - state.t_net_kw.sum())
+        balance[t] = state.rest_kw
     return local, lines, balance
 
 
@@ -117,10 +117,8 @@ def outcome_of(run: SchemeRun) -> SchemeOutcome:
     """Work out the key figures of a run."""
     case, offers, penalties = run.case, run.case.offers, run.case.penalties
     hours = case.step_hours
-    bid_sign = np.where(case.bids.direction == UP, 1.0, -1.0)
-    local, lines, rest = open_needs_kw(case, run.taken_kw)
-    # what market parties buy is moved on their account
-    imbalance = np.abs(rest + bid_sign @ run.trade_kw)
+    local, lines, rest = open_needs_kw(case, run.taken_kw, run.trade_kw)
+    imbalance = np.abs(rest)
     mwh = hours / 1000.0
     energy = run.taken_kw.sum(axis=1) * mwh
     sold = run.trade_kw.sum(axis=1) * mwh
@@ -133,8 +131,11 @@ def outcome_of(run: SchemeRun) -> SchemeOutcome:
     before, after, worse = violations(case, run.taken_kw)
     flow = case.transmission.flow_kw
     moved = np.array(
-        [StepState.of(case, np.ascontiguousarray(run.taken_kw[:, t])).t_net_kw for t in range(case.n_steps)]
-    )
+        [
+            np.bincount(case.layout.t_node, offers.sign * run.taken_kw[:, t], case.transmission.n_nodes)
+            for t in range(case.n_steps)
+        ]
+    ).reshape(case.n_steps, case.transmission.n_nodes)
     over = case.transmission.limit_kw[:, None] + SAFE_KW
     up, inside = offers.direction == UP, offers.node >= 0
     counted = count_messages(run)

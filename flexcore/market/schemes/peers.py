@@ -17,7 +17,7 @@ _MAX_ROUNDS = 40
 
 
 def clear_peers(
-    case: CoordinationCase, stage: Stage, taken_kw: Floats, quantity_kw: Floats, *, n_threads: int = 1
+    case: CoordinationCase, stage: Stage, taken_kw: Floats, trade_kw: Floats, quantity_kw: Floats, *, n_threads: int = 1
 ) -> tuple[Floats, Floats]:
     """Clear a stage as a continuous market.
 
@@ -32,12 +32,13 @@ def clear_peers(
     accepted_kw : ndarray, shape (n_offers, n_steps)
     trade_kw : ndarray, shape (n_bids, n_steps)
     """
-    orders, offer, bid = _orders(case, stage, taken_kw, quantity_kw)
+    orders, offer, bid = _orders(case, stage, taken_kw, trade_kw, quantity_kw)
     tree, above = _tree(case), case.grid.n_nodes
     watched = np.zeros(case.grid.n_nodes, np.bool_)
     n_offers, n_bids = case.offers.n_offers, case.bids.direction.size
     accepted, trade = np.zeros((n_offers, case.n_steps)), np.zeros((n_bids, case.n_steps))
-    for _ in range(_MAX_ROUNDS):
+    for number in range(_MAX_ROUNDS):
+        watched |= number == _MAX_ROUNDS - 1  # rows that one round after the other breaks: watch them all
         book = continuous_book(orders, grid=tree, rows=_rows(case, taken_kw, watched, above), n_threads=n_threads)
         done = book.traded_w / 1000.0
         accepted[:], trade[:] = 0.0, 0.0
@@ -51,7 +52,7 @@ def clear_peers(
 
 
 def _orders(
-    case: CoordinationCase, stage: Stage, taken_kw: Floats, quantity_kw: Floats
+    case: CoordinationCase, stage: Stage, taken_kw: Floats, trade_kw: Floats, quantity_kw: Floats
 ) -> tuple[dict[str, npt.NDArray[Any]], Int64s, Int64s]:
     """Return the table of orders, and the offer and the bid of each, -1 for none."""
     offers, layout, n = case.offers, case.layout, case.grid.n_nodes
@@ -63,7 +64,7 @@ def _orders(
                    watts[which, step], offers.price[which], rank[which], which, -1)]  # fmt: skip
     penalties, order = case.penalties, np.asarray(case.grid.forest.order)
     for t in range(case.n_steps):
-        state = StepState.of(case, np.ascontiguousarray(taken_kw[:, t]))
+        state = StepState.of(case, t, np.ascontiguousarray(taken_kw[:, t]), trade_kw[:, t])
         arrival, local = offers.n_offers, 0.0
         if "d_congestion" in stage.needs:
             for way, lower, v_lower, sign in (
@@ -79,18 +80,19 @@ def _orders(
                 )  # fmt: skip
                 arrival += size
                 local += sign * float(asked.sum())
-        rest = float(case.balance_kw[t] - state.t_net_kw.sum() - local)
+        rest = state.rest_kw - local
         if "balance" in stage.needs and abs(rest) * 1000.0 >= _LEAST_W:
             one = np.ones(1, np.int64)
             way = UP if rest > 0 else DOWN
             parts.append(_part("request", n * one, way * one, t * one, kw_to_w(np.array([abs(rest)])),
                                penalties.balance * np.ones(1), arrival * one, -1, -1))  # fmt: skip
             arrival += 1
-        wanted = np.flatnonzero(case.bids.quantity_kw[:, t] * 1000.0 >= _LEAST_W)
+        unserved = np.maximum(case.bids.quantity_kw[:, t] - trade_kw[:, t], 0.0)
+        wanted = np.flatnonzero(unserved * 1000.0 >= _LEAST_W)
         for b in wanted.tolist() if "trade" in stage.needs else ():
             one = np.ones(1, np.int64)
             parts.append(_part("request", n * one, case.bids.direction[b] * one, t * one,
-                               kw_to_w_down(case.bids.quantity_kw[b : b + 1, t]), case.bids.price_cap[b] * np.ones(1),
+                               kw_to_w_down(unserved[b : b + 1]), case.bids.price_cap[b] * np.ones(1),
                                arrival * one, -1, int(b)))  # fmt: skip
             arrival += 1
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -164,8 +166,10 @@ def _broken(case: CoordinationCase, taken_kw: Floats, accepted_kw: Floats) -> np
     layout = case.layout
     broken = np.zeros(layout.parent.size, np.bool_)
     for t in range(case.n_steps):
-        before = StepState.of(case, np.ascontiguousarray(taken_kw[:, t])).v_kw
-        after = StepState.of(case, np.ascontiguousarray(taken_kw[:, t] + accepted_kw[:, t])).v_kw
+        before, after = (
+            layout.voltage(layout.sums(layout.place, case.offers.sign * kw))
+            for kw in (taken_kw[:, t], taken_kw[:, t] + accepted_kw[:, t])
+        )
         low = np.minimum(layout.v_lower[t], before) - after
         high = after - np.maximum(layout.v_upper[t], before)
         over = np.maximum(low, high)

@@ -45,7 +45,8 @@ def dynamic_light(case: CoordinationCase, taken_kw: Floats, left_kw: Floats, *, 
     if not n_perimeters:
         return Light(cap)
     pairs = pair_perimeters(layout.parent, layout.last, layout.label, layout.label >= 0, n_perimeters)
-    states = [StepState.of(case, np.ascontiguousarray(taken_kw[:, t])) for t in range(n_steps)]
+    unsold = np.zeros(case.bids.direction.size)
+    states = [StepState.of(case, t, np.ascontiguousarray(taken_kw[:, t]), unsold) for t in range(n_steps)]
     y = np.array([state.y_kw for state in states])
     v = np.array([state.v_kw for state in states])
     order = np.arange(n, dtype=np.int32)
@@ -97,6 +98,16 @@ def _against_local(
         cap[:, DOWN if way == UP else UP][red.T] = 0.0
 
 
+def cap_left(case: CoordinationCase, cap_kw: Floats, accepted_kw: Floats) -> Floats:
+    """Take what is accepted in one step off each perimeter's capability, (2, n_perimeters)."""
+    layout, offers = case.layout, case.offers
+    label = np.where(layout.place >= 0, layout.label[np.maximum(layout.place, 0)], -1)
+    mine = label >= 0
+    used = np.zeros_like(cap_kw)
+    np.add.at(used, (offers.direction[mine], label[mine]), accepted_kw[mine])
+    return np.maximum(cap_kw - used, 0.0)
+
+
 def forward_filtered(case: CoordinationCase, left_kw: Floats, light: Light) -> Floats:
     """Cut what is left so that any selection of it is safe: cheapest first up to each perimeter's capability."""
     layout, offers = case.layout, case.offers
@@ -118,11 +129,15 @@ def forward_filtered(case: CoordinationCase, left_kw: Floats, light: Light) -> F
     return kept
 
 
-def remove_harmful(case: CoordinationCase, step: int, accepted_kw: Floats, place_in_list: Int64s) -> Floats:
-    """Remove whole awards, the last matched first, until no row of the grid is broken or made worse (ex-post filter).
+def remove_harmful(
+    case: CoordinationCase, step: int, state: StepState, accepted_kw: Floats, place_in_list: Int64s
+) -> Floats:
+    """Remove whole awards, the last matched first, until they break no row and make none worse (ex-post filter).
 
     Parameters
     ----------
+    state : StepState
+        What earlier stages have decided: it stands.
     accepted_kw : ndarray, shape (n_offers,)
         Awards of one step, matched without looking at the grid.
     place_in_list : ndarray of int64, shape (n_offers,)
@@ -131,14 +146,14 @@ def remove_harmful(case: CoordinationCase, step: int, accepted_kw: Floats, place
     layout, sign = case.layout, case.offers.sign
     kept = accepted_kw.copy()
     while True:
-        y = layout.sums(layout.place, sign * kept)
+        y = state.y_kw + layout.sums(layout.place, sign * kept)
         worst, harm, at = _TOLERANCE_KW, 0.0, -1
-        for is_voltage, lower, upper, value in (
-            (False, layout.lower[step], layout.upper[step], y),
-            (True, layout.v_lower[step], layout.v_upper[step], layout.voltage(y)),
+        for is_voltage, lower, upper, before, value in (
+            (False, layout.lower[step], layout.upper[step], state.y_kw, y),
+            (True, layout.v_lower[step], layout.v_upper[step], state.v_kw, layout.voltage(y)),
         ):
             for way, bound in ((1.0, lower), (-1.0, upper)):
-                over = np.minimum(way * bound, 0.0) - way * value
+                over = np.minimum(way * bound, way * before) - way * value
                 i = int(np.argmax(over))
                 if over[i] > worst:
                     worst, harm = float(over[i]), -way
@@ -172,9 +187,10 @@ def violations(case: CoordinationCase, taken_kw: Floats) -> tuple[npt.NDArray[np
     """
     layout = case.layout
     shape = (2, case.n_steps, layout.parent.size)
+    unsold = np.zeros(case.bids.direction.size)
     before, after, worse = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_), np.zeros(shape)
     for t in range(case.n_steps):
-        state = StepState.of(case, np.ascontiguousarray(taken_kw[:, t]))
+        state = StepState.of(case, t, np.ascontiguousarray(taken_kw[:, t]), unsold)
         for kind, lower, upper, value in (
             (0, layout.lower[t], layout.upper[t], state.y_kw),
             (1, layout.v_lower[t], layout.v_upper[t], state.v_kw),

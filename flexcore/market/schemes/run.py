@@ -14,7 +14,13 @@ from flexcore.market.schemes.case import CoordinationCase, Floats
 from flexcore.market.schemes.clearing import StageOrder, StepState, clear_stage
 from flexcore.market.schemes.interface import Reply, aggregate_curve, at_net, combine, price_interfaces
 from flexcore.market.schemes.presets import scheme as find_scheme
-from flexcore.market.schemes.protection import dynamic_light, forward_filtered, forward_unselected, remove_harmful
+from flexcore.market.schemes.protection import (
+    cap_left,
+    dynamic_light,
+    forward_filtered,
+    forward_unselected,
+    remove_harmful,
+)
 from flexcore.market.schemes.stage import PRODUCTS, Scheme, Stage
 
 #: What each buyer buys for where buyers are served one after the other.
@@ -33,7 +39,7 @@ class StageRecord:
         As selected. [kW]
     kept_kw : ndarray, shape (n_offers, n_steps)
         What is left of it after an ex-post filter and double selection. [kW]
-    seen_kw : ndarray of bool, shape (n_offers, n_steps)
+    seen : ndarray of bool, shape (n_offers, n_steps)
         Offers that took part.
     cap_kw : ndarray, shape (n_steps, 2, n_perimeters), or None
         Dynamic traffic light.
@@ -113,7 +119,8 @@ def run_scheme(
     Raises
     ------
     OptionError
-        FX-E002 for an unknown name, FX-M301 for a scheme that contradicts itself, FX-M305 for bounds that are missing.
+        FX-E002 for an unknown name, FX-M301 for a scheme that contradicts itself, FX-M305 for bounds that are missing,
+        FX-M306 for bounds that cross.
     ValidationError
         FX-A001 for a shape.
 
@@ -127,6 +134,7 @@ def run_scheme(
     bounds = None
     if interface_bounds_kw is not None:
         bounds = as_float(interface_bounds_kw, "interface_bounds_kw", shape=(case.n_systems, 2), finite=False)
+        _refuse_crossed(bounds)
     _refuse_missing(found, bounds)
     curve_points = int(as_int(curve_points, "curve_points", shape=(), lo=2))
     clock = time.perf_counter()
@@ -141,9 +149,9 @@ def run_scheme(
         known = taken - hidden
         quantity = _visible(case, stage, left, known)
         before = found.stages[number - 1].forward if number else "none"
-        run = _StageRun(case, stage, known, quantity, interface_price, bounds, curve_points, n_threads)
+        run = _StageRun(case, stage, known, trade, quantity, interface_price, bounds, curve_points, n_threads)
         accepted, bought = run.by_curve() if before == "curve" else run.clear()
-        trade += bought
+        trade = trade + bought
         kept = run.filtered(accepted) if stage.check == "ex_post" else accepted
         # the same power selected twice is delivered once
         kept = np.minimum(kept, case.offers.quantity_kw - taken)
@@ -151,7 +159,7 @@ def run_scheme(
         records.append(
             StageRecord(stage, accepted, kept, quantity > 0, run.cap_kw, run.interface_price, int(run.rounds.sum()))
         )
-        left, hidden = _forward(case, stage, taken, kept, left, n_threads)
+        left, hidden = _forward(case, stage, taken, kept, left, hidden, n_threads)
     return SchemeRun(found, case, taken, trade, tuple(records), time.perf_counter() - clock)
 
 
@@ -161,6 +169,16 @@ def _refuse_missing(scheme: Scheme, bounds_kw: Floats | None) -> None:
         found = Findings(f"scheme {scheme.name}", len(scheme.stages))
         hint = "pass interface_bounds_kw"
         found.add("FX-M305", "an interface is bounded, and no bounds are given", rows=stages, hint=hint)
+        found.raise_errors(OptionError)
+
+
+def _refuse_crossed(bounds_kw: Floats) -> None:
+    low, high = bounds_kw[:, 0], bounds_kw[:, 1]
+    # also NaN, and an end that no power reaches
+    wrong = np.flatnonzero(~(low <= high) | (low == np.inf) | (high == -np.inf))
+    if wrong.size:
+        found = Findings("interface_bounds_kw", low.size)
+        found.add("FX-M306", "the least net activation of a system is above the largest, or is no number", rows=wrong)
         found.raise_errors(OptionError)
 
 
@@ -180,18 +198,20 @@ def _visible(case: CoordinationCase, stage: Stage, left_kw: Floats, known_kw: Fl
 
 
 def _forward(
-    case: CoordinationCase, stage: Stage, taken_kw: Floats, kept_kw: Floats, left_kw: Floats, n_threads: int
-) -> tuple[Floats, Floats]:
+    case: CoordinationCase, stage: Stage, taken_kw: Floats, kept_kw: Floats, left_kw: Floats, hidden_kw: Floats,
+    n_threads: int,
+) -> tuple[Floats, Floats]:  # fmt: skip
     """What the next stage may use, and the awards that it does not know of."""
+    if stage.forward == "same_book":
+        return left_kw, hidden_kw + kept_kw
     nothing = np.zeros_like(left_kw)
     at_t = (case.offers.node < 0)[:, None]
-    rest = np.maximum(left_kw - kept_kw, 0.0)
-    if stage.forward == "same_book":
-        return left_kw, kept_kw
+    # what stages on the same book took is gone once the book is closed
+    rest = np.clip(left_kw - kept_kw, 0.0, np.maximum(case.offers.quantity_kw - taken_kw, 0.0))
     if stage.forward == "none":
         return np.where(at_t, rest, 0.0), nothing
     if stage.forward == "unselected":
-        return np.where(at_t, rest, forward_unselected(case, taken_kw, rest)), nothing
+        return forward_unselected(case, taken_kw, rest), nothing
     if stage.forward == "filtered":
         light = dynamic_light(case, taken_kw, rest, n_threads=n_threads)
         return np.where(at_t, rest, forward_filtered(case, rest, light)), nothing
@@ -202,10 +222,11 @@ class _StageRun:
     """One stage over all steps."""
 
     def __init__(
-        self, case: CoordinationCase, stage: Stage, taken_kw: Floats, quantity_kw: Floats,
+        self, case: CoordinationCase, stage: Stage, taken_kw: Floats, trade_kw: Floats, quantity_kw: Floats,
         interface_price: Floats | None, bounds_kw: Floats | None, curve_points: int, n_threads: int,
     ) -> None:  # fmt: skip
-        self.case, self.stage, self.taken, self.quantity = case, stage, taken_kw, quantity_kw
+        self.case, self.stage, self.quantity = case, stage, quantity_kw
+        self.taken, self.trade = taken_kw, trade_kw
         self.given_price, self.curve_points, self.n_threads = interface_price, curve_points, n_threads
         self.bounds = None if bounds_kw is None else (bounds_kw[:, 0], bounds_kw[:, 1])
         self.rounds = np.zeros(case.n_steps, np.int64)
@@ -214,7 +235,9 @@ class _StageRun:
         if stage.check == "dynamic":
             self.cap_kw = dynamic_light(case, taken_kw, quantity_kw, n_threads=n_threads).cap_kw
         if stage.interface == "priced":
-            self.interface_price = np.zeros((case.n_systems, case.n_steps))
+            self.interface_price = (
+                np.zeros((case.n_systems, case.n_steps)) if interface_price is None else interface_price.copy()
+            )
 
     def _order(self, step: int, needs: frozenset[str]) -> StageOrder:
         stage = self.stage
@@ -231,9 +254,8 @@ class _StageRun:
             cap_kw=None if self.cap_kw is None else self.cap_kw[step],
         )
 
-    def _state(self, step: int, extra: Floats | None = None) -> StepState:
-        taken = self.taken[:, step] if extra is None else self.taken[:, step] + extra
-        return StepState.of(self.case, np.ascontiguousarray(taken))
+    def _state(self, step: int, accepted_kw: Floats | float = 0.0, bought_kw: Floats | float = 0.0) -> StepState:
+        return StepState.of(self.case, step, self.taken[:, step] + accepted_kw, self.trade[:, step] + bought_kw)
 
     def clear(self) -> tuple[Floats, Floats]:
         """Clear all steps; returns what is accepted, and the bids served."""
@@ -241,7 +263,7 @@ class _StageRun:
         if "peers" in stage.buyers:
             from flexcore.market.schemes.peers import clear_peers
 
-            return clear_peers(case, stage, self.taken, self.quantity, n_threads=self.n_threads)
+            return clear_peers(case, stage, self.taken, self.trade, self.quantity, n_threads=self.n_threads)
         accepted = np.zeros((case.n_steps, case.offers.n_offers))
         trade = np.zeros((case.n_steps, case.bids.direction.size))
         served = stage.priority if stage.priority != ("cost",) else ("all",)
@@ -252,7 +274,9 @@ class _StageRun:
                     needs = frozenset(stage.needs if buyer == "all" else set(stage.needs) & set(_NEEDS_OF[buyer]))
                     order = self._order(step, needs)
                     order = replace(order, quantity_kw=np.maximum(order.quantity_kw - accepted[step], 0.0))
-                    state = self._state(step, accepted[step])
+                    if order.cap_kw is not None:  # buyers share one light
+                        order = replace(order, cap_kw=cap_left(case, order.cap_kw, accepted[step]))
+                    state = self._state(step, accepted[step], trade[step])
                     if stage.interface == "priced" and self.given_price is None:
                         rest = np.maximum(case.offers.quantity_kw[:, step] - state.taken_kw, 0.0)
                         found = price_interfaces(case, step, state, order, rest)
@@ -302,5 +326,6 @@ class _StageRun:
         place[np.lexsort((offers.submitted, offers.price))] = np.arange(offers.n_offers)
         kept = np.empty_like(accepted_kw)
         for step in range(case.n_steps):
-            kept[:, step] = remove_harmful(case, step, np.ascontiguousarray(accepted_kw[:, step]), place)
+            awards = np.ascontiguousarray(accepted_kw[:, step])
+            kept[:, step] = remove_harmful(case, step, self._state(step), awards, place)
         return kept

@@ -80,7 +80,7 @@ def test_a_wider_light_never_raises_the_cost_of_the_second_market(n):
         nothing = np.zeros_like(case.offers.quantity_kw)
         cap = dynamic_light(case, nothing, case.offers.quantity_kw).cap_kw[0]
         wider = cap + rng.uniform(0.0, 4.0, cap.shape) * (rng.random(cap.shape) < 0.5)
-        state = StepState.of(case, nothing[:, 0])
+        state = StepState.of(case, 0, nothing[:, 0], np.zeros(0))
         costs = []
         for light in (cap, wider):
             order = StageOrder(
