@@ -72,6 +72,15 @@ def test_names_are_refused_before_the_work(city):
         compare_schemes(city, schemes=["d41", "d41"])
 
 
+def test_a_scheme_under_the_name_of_a_yardstick_keeps_its_own_check(city):
+    """A fragmented market that is altered until it breaks the grid is not shown with the AC check of the safe one."""
+    blind = scheme("coordinet_fragmented").with_stage(1, offers=("t", "d")).with_stage(0, forward="remaining")
+    mine = compare_schemes(city, schemes=[blind]).checks
+    renamed = compare_schemes(city, schemes=[blind.renamed("blind", "Blind")]).checks
+    assert mine["coordinet_fragmented"].violations == renamed["blind"].violations
+    assert renamed["blind"].violations != renamed["coordinet_fragmented"].violations
+
+
 def test_progress_names_each_scheme(city):
     said = []
     compare_schemes(city, schemes=["d41"], progress=said.append)

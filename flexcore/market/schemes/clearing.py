@@ -184,7 +184,7 @@ class StepClearing:
         self.case, self.layout, self.step, self.state, self.order = case, case.layout, step, state, order
         offers = case.offers
         visible = np.flatnonzero(order.quantity_kw > 0)
-        # columns in merit order, so that of equal answers the solver meets the earlier offers first
+        # columns in merit order: what the solver meets does not hang on the order of rows in the case
         visible = visible[np.lexsort((offers.submitted[visible], offers.price[visible]))]
         self.offers = visible
         self.sign = offers.sign[visible]

@@ -75,11 +75,15 @@ class Comparison:
         raise KeyError(name)
 
     def comparable(self, outcome: SchemeOutcome) -> bool:
-        """Whether an outcome may have an efficiency: safe, and no need left open that the common market serves."""
+        """Whether an outcome may have an efficiency: safe, and serving the needs of the common market, no more or less.
+
+        What is sold to market parties is a need of theirs that the common market does not have: its income would count
+        as efficiency.
+        """
         common = self.yardsticks[0]
         names = ("unserved_distribution_mwh", "overload_transmission_mwh", "imbalance_mwh")
         served = all(getattr(outcome, name) <= getattr(common, name) + _EQUAL for name in names)
-        return outcome.safe and served
+        return outcome.safe and served and outcome.trade_mwh <= _EQUAL
 
     def efficiency(self, outcome: SchemeOutcome) -> float:
         """Market efficiency in span form: 1 is the common, 0 the fragmented market; NaN unless comparable."""

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from flexcore.market.schemes.run import SchemeRun, StageRecord
 
@@ -21,23 +22,38 @@ class Traffic(NamedTuple):
 def count_messages(run: SchemeRun) -> Traffic:
     """Count what the parties of a scheme send each other, one message per sender, receiver and stage.
 
-    Every provider sends its offers to the market of each stage and gets its awards from it; a market that knows a grid
-    of another operator gets its branches and limits; a dynamic traffic light, forwarded offers, curves, interface
-    prices and the filter's answer are messages of their own. What stays inside one operator is none.
+    Every provider sends its offers to the market of each stage and gets its awards from it, unless the stage before
+    forwards them; a market that knows a grid of another operator gets its branches and limits; a dynamic traffic light,
+    forwarded offers, curves, interface prices and the filter's answer are messages of their own. What stays inside one
+    operator is none.
     """
     messages = n_bytes = 0
-    for number, record in enumerate(run.stages):
-        for part in (_offers(run, record), _awards(run, record), _grid(run, record), _limits(run, record)):
-            messages, n_bytes = messages + part.messages, n_bytes + part.n_bytes
-        if number + 1 < len(run.stages):
-            part = _forwarded(run, record, run.stages[number + 1])
-            messages, n_bytes = messages + part.messages, n_bytes + part.n_bytes
+    before: StageRecord | None = None
+    for record in run.stages:
+        sent = _forwarded_offers(run, before, record)
+        parts = (_offers(run, record, sent), _awards(run, record), _grid(run, record), _limits(run, record),
+                 _forwarded(run, before, record, sent))  # fmt: skip
+        messages += sum(part.messages for part in parts)
+        n_bytes += sum(part.n_bytes for part in parts)
+        before = record
     return Traffic(messages, n_bytes)
 
 
-def _offers(run: SchemeRun, record: StageRecord) -> Traffic:
-    bsp = run.case.offers.bsp[record.seen.any(axis=1)]
-    return Traffic(int(np.unique(bsp).size), OFFER * int(record.seen.sum()))
+def _forwarded_offers(run: SchemeRun, before: StageRecord | None, record: StageRecord) -> npt.NDArray[np.bool_]:
+    """Offers and steps of the distribution systems that the market before has and passes on, or that curves replace."""
+    inside = (run.case.offers.node >= 0)[:, None]
+    kind = "none" if before is None else before.stage.forward
+    if kind == "curve":
+        return np.broadcast_to(inside, record.seen.shape)
+    if before is None or kind not in ("remaining", "unselected", "filtered"):
+        return np.zeros_like(record.seen)
+    return inside & record.seen & before.seen
+
+
+def _offers(run: SchemeRun, record: StageRecord, forwarded: npt.NDArray[np.bool_]) -> Traffic:
+    sent = record.seen & ~forwarded
+    bsp = run.case.offers.bsp[sent.any(axis=1)]
+    return Traffic(int(np.unique(bsp).size), OFFER * int(sent.sum()))
 
 
 def _awards(run: SchemeRun, record: StageRecord) -> Traffic:
@@ -73,11 +89,13 @@ def _limits(run: SchemeRun, record: StageRecord) -> Traffic:
     return Traffic(messages, n_bytes)
 
 
-def _forwarded(run: SchemeRun, record: StageRecord, following: StageRecord) -> Traffic:
-    case, kind = run.case, record.stage.forward
-    if kind == "curve":
-        return Traffic(case.n_systems, POINT * following.n_rounds)
-    if kind in ("remaining", "unselected", "filtered") and following.seen.any():
-        inside = case.offers.node >= 0
-        return Traffic(case.n_systems, OFFER * int(following.seen[inside].sum()))
-    return Traffic(0, 0)
+def _forwarded(
+    run: SchemeRun, before: StageRecord | None, record: StageRecord, forwarded: npt.NDArray[np.bool_]
+) -> Traffic:
+    """Offers, or one curve per system, that the operators of the stage before send; none within one operator."""
+    if before is None or set(before.stage.buyers) == set(record.stage.buyers) == {"tso"}:
+        return Traffic(0, 0)
+    systems = run.case.n_systems
+    if before.stage.forward == "curve":
+        return Traffic(systems, POINT * record.n_rounds)
+    return Traffic(systems, OFFER * int(forwarded.sum())) if forwarded.any() else Traffic(0, 0)

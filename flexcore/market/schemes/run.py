@@ -22,6 +22,7 @@ from flexcore.market.schemes.protection import (
     remove_harmful,
 )
 from flexcore.market.schemes.stage import PRODUCTS, Scheme, Stage
+from flexcore.market.schemes.ties import earliest_first
 
 #: What each buyer buys for where buyers are served one after the other.
 _NEEDS_OF = {"dso": ("d_congestion",), "tso": ("balance", "t_congestion"), "brp": ("trade",), "peers": ("trade",)}
@@ -127,6 +128,9 @@ def run_scheme(
     Notes
     -----
     Selections are not rounded to whole W: they are studies, not orders. Each step is cleared by itself.
+
+    Of offers of one price, direction and node the earlier goes first. Between nodes a tie of total cost is the solver's
+    choice: the same on every run, and not always the same for another order of rows in the case.
     """
     found = find_scheme(scheme)
     if interface_price is not None:
@@ -152,6 +156,8 @@ def run_scheme(
         run = _StageRun(case, stage, known, trade, quantity, interface_price, bounds, curve_points, n_threads)
         accepted, bought = run.by_curve() if before == "curve" else run.clear()
         trade = trade + bought
+        if "peers" not in stage.buyers:  # a book has its own priority of time
+            accepted = earliest_first(case, quantity, accepted)
         kept = run.filtered(accepted) if stage.check == "ex_post" else accepted
         # the same power selected twice is delivered once
         kept = np.minimum(kept, case.offers.quantity_kw - taken)

@@ -58,7 +58,7 @@ def verdict(found: SchemeComparison, outcome: SchemeOutcome) -> str:
     if not outcome.safe:
         return "breaks the grid"
     if not found.comparison.comparable(outcome):
-        return "leaves needs open"
+        return "sells to market parties" if outcome.trade_mwh > 0 else "leaves needs open"
     return f"efficiency {number(found.comparison.efficiency(outcome), 2)}"
 
 

@@ -10,6 +10,7 @@ from flexcore.errors import OfferError, OptionError, ValidationError
 from flexcore.market.schemes import Transmission, outcome_of, run_scheme, safety_level, scheme
 from flexcore.market.schemes.compare import compare, default_schemes
 from flexcore.market.schemes.example import CONCORDANT, CONGESTED, DISCORDANT, OFFERS, two_feeders
+from flexcore.market.schemes.messages import AWARD, OFFER, POINT, count_messages
 
 NAMES = [offer[0] for offer in OFFERS]
 
@@ -193,3 +194,22 @@ def test_bad_cases_are_refused():
         run_scheme(case, "d41", interface_price=np.zeros((1, 4)))
     with pytest.raises(ValidationError, match="FX-A006"):
         run_scheme(case, "d41", curve_points=1)
+
+
+def test_what_market_parties_pay_is_no_efficiency():
+    """The integrated market costs less than the common one because it sells: it serves other needs."""
+    found = compare(two_feeders(trade_kw=3.0, trade_price=70.0), ["smartnet_e", "smartnet_d1"])
+    assert found["smartnet_e"].cost_eur < found["smartnet_d1"].cost_eur
+    assert np.isnan(found.efficiency(found["smartnet_e"]))
+    assert found.efficiency(found["smartnet_d1"]) == pytest.approx(1.0)
+
+
+def test_offers_are_sent_once_and_not_where_curves_replace_them():
+    """16 records of plants (4 steps), 20 of the feeders: forwarded by 2 DSOs, or replaced by their curves."""
+    case = two_feeders()
+    sent = {level: run_scheme(case, safety_level("coordinet_multi_level", level)) for level in ("L0", "L4")}
+    awards = {level: sum(int((r.kept_kw > 0).sum()) for r in run.stages) for level, run in sent.items()}
+    traffic = {level: count_messages(run).n_bytes - AWARD * awards[level] for level, run in sent.items()}
+    forwarded = int(sent["L0"].stages[1].seen[:5].sum())
+    assert traffic["L0"] == OFFER * (20 + 12 + forwarded)
+    assert traffic["L4"] == OFFER * (20 + 12) + POINT * sent["L4"].stages[1].n_rounds
