@@ -89,7 +89,7 @@ CODES: dict[str, str] = {
     "FX-M304": "the static traffic light leaves more of an offer than was declared",
     "FX-M305": "an interface is bounded, and no bounds are given",
     "FX-M306": "bounds of an interface cross, or are no numbers",
-    "FX-M307": "a coordination case has a penalty, a length of step, a bound or a bid that cannot be meant",
+    "FX-M307": "a coordination case has a price, a length of step, a bound or a bid that cannot be meant",
     "FX-M280": "the stages of a session do not fit together",
     "FX-M281": "a POD is selected within the recovery time of another selection",
     "FX-M282": "a POD is selected for longer than its maximum run time",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from html.parser import HTMLParser
 
 import numpy as np
@@ -117,6 +118,11 @@ def test_the_page_stands_by_itself(found, tmp_path):
     for outcome in found.comparison.outcomes:
         assert outcome.title in text
     assert "breaks the grid" in text
+    # four panels share what a page of 700 px leaves beside the names: no line of a title is wider than its panel
+    figure = json.loads(re.search(r'<script[^>]*id="figures"[^>]*>(.*?)</script>', text, re.DOTALL)[1])["schemes"]
+    layout = figure["variants"][0]["layout"]
+    titles = [layout[axis]["title"]["text"] for axis in ("xaxis", "xaxis2", "xaxis3", "xaxis4")]
+    assert max(len(line) for title in titles for line in title.split("<br>")) <= 12
     assert "nan" not in text.split("<script>")[0].lower()
 
 

@@ -20,6 +20,8 @@ Int64s = npt.NDArray[np.int64]
 
 ALL_PRODUCTS = (1 << len(PRODUCTS)) - 1
 _MOST_UNITS = (1 << 31) - 2
+#: Beyond it prices are an error of units, and drown the solver's tolerances.
+MOST_EUR_PER_MWH = 1e6
 _REAL = ("quantity_kw", "static_kw", "price")
 
 
@@ -399,8 +401,14 @@ def _check_numbers(case: CoordinationCase) -> None:
     rows, found = case.rows, Findings("case")
     for name in ("distribution", "transmission", "balance"):
         value = getattr(case.penalties, name)
-        if not 0.0 <= value < np.inf:
-            found.add("FX-M307", f"penalties.{name} is {value}", hint="a finite price of 0 or more, in EUR/MWh")
+        if not 0.0 <= value <= MOST_EUR_PER_MWH:
+            hint = f"a price of 0 to {MOST_EUR_PER_MWH:,.0f} EUR/MWh"
+            found.add("FX-M307", f"penalties.{name} is {value}", hint=hint)
+    dear = np.abs(case.offers.price) > MOST_EUR_PER_MWH
+    if dear.any():
+        found.add(
+            "FX-M307", f"prices lie beyond {MOST_EUR_PER_MWH:,.0f} EUR/MWh", field="price", rows=np.flatnonzero(dear)
+        )
     if not 0.0 < case.step_hours < np.inf:
         found.add("FX-M307", f"step_hours is {case.step_hours}", hint="hours, above 0")
     for name in ("lower_kw", "upper_kw", "w_lower", "w_upper"):

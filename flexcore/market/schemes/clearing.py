@@ -74,6 +74,8 @@ class StageOrder:
         What 1 MWh up through each interface is worth. [EUR/MWh]
     interface_bounds : tuple of ndarray, shape (n_systems,), optional
         Least and largest net activation of each system. [kW]
+    interface_penalty : float, optional
+        Of leaving these bounds; that of imbalance by default. [EUR/MWh]
     cap_kw : ndarray, shape (2, n_perimeters), optional
         Dynamic traffic light. [kW]
     """
@@ -86,6 +88,7 @@ class StageOrder:
     interface: str = "free"
     interface_price: Floats | None = None
     interface_bounds: tuple[Floats, Floats] | None = None
+    interface_penalty: float | None = None
     cap_kw: Floats | None = None
 
 
@@ -242,13 +245,13 @@ class StepClearing:
         return -1
 
     def _rows_of_interface(self, programme: _Programme) -> None:
-        order, penalty = self.order, self.case.penalties.balance
-        if order.interface not in ("fixed", "bounded") or order.interface_bounds is None:
-            least = most = np.zeros(self.case.n_systems)
-        else:
-            least, most = order.interface_bounds
+        order = self.order
         if order.interface not in ("fixed", "bounded"):
             return
+        least = most = np.zeros(self.case.n_systems)
+        if order.interface_bounds is not None:
+            least, most = order.interface_bounds
+        penalty = self.case.penalties.balance if order.interface_penalty is None else order.interface_penalty
         for e in range(self.case.n_systems):
             mine = np.flatnonzero(self.system == e)
             net = float(self.state.net_kw[e])

@@ -219,13 +219,13 @@ def aggregate_curve(
     """Aggregate what is left in one system to a convex curve of cost over net activation, its grid kept.
 
     The end points are the least and the largest net activation, and 0; the others divide what lies between evenly. With
-    more points the curve falls to the exact one, and never below.
+    twice the points the curve is nowhere higher, and it is never below the exact one.
     """
     mine = case.layout.system_of_offer == system
     quantity = np.where(mine, order.quantity_kw, 0.0)
     ends = []
     for way in (-1.0, 1.0):
-        price = np.full(case.n_systems, way * 1e5)
+        price = np.full(case.n_systems, way * _beyond_prices(case))
         far = replace(order, quantity_kw=quantity, interface="priced", interface_price=price, needs=frozenset[str]())
         ends.append(float(case.offers.sign @ clear_stage(case, step, state, far).accepted_kw))
     low, high = min(ends[0], 0.0), max(ends[1], 0.0)
@@ -251,7 +251,18 @@ def _convex(net_kw: Floats, cost: Floats) -> Floats:
 def at_net(
     case: CoordinationCase, step: int, state: StepState, order: StageOrder, net_kw: npt.NDArray[np.float64]
 ) -> StageAnswer:
-    """Clear the systems so that each moves a given net activation beyond what it has taken, at least cost."""
+    """Clear the systems so that each moves a given net activation beyond what it has taken, at least cost.
+
+    What can be moved is moved at any price: the TSO has bought it.
+    """
     target = state.net_kw + net_kw
-    bounded = replace(order, interface="bounded", interface_bounds=(target, target), needs=frozenset[str]())
+    bounded = replace(
+        order, interface="bounded", interface_bounds=(target, target), interface_penalty=_beyond_prices(case),
+        needs=frozenset[str](),
+    )  # fmt: skip
     return clear_stage(case, step, state, bounded)
+
+
+def _beyond_prices(case: CoordinationCase) -> float:
+    """Return a price at which every offer is worth taking, whatever has to move against it, in EUR/MWh."""
+    return 1e5 + 4.0 * float(np.abs(case.offers.price).max(initial=0.0))

@@ -132,7 +132,7 @@ def forward_filtered(case: CoordinationCase, left_kw: Floats, light: Light) -> F
 def remove_harmful(
     case: CoordinationCase, step: int, state: StepState, accepted_kw: Floats, place_in_list: Int64s
 ) -> Floats:
-    """Remove whole awards, the last matched first, until they break no row and make none worse (ex-post filter).
+    """Remove whole awards, the last in the list first, until they break no row and make none worse (ex-post filter).
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def remove_harmful(
     accepted_kw : ndarray, shape (n_offers,)
         Awards of one step, matched without looking at the grid.
     place_in_list : ndarray of int64, shape (n_offers,)
-        Order of matching.
+        Order of the merit list.
     """
     layout, sign = case.layout, case.offers.sign
     kept = accepted_kw.copy()

@@ -326,7 +326,7 @@ class _StageRun:
         return np.ascontiguousarray(accepted.T), np.zeros((case.bids.direction.size, case.n_steps))
 
     def filtered(self, accepted_kw: Floats) -> Floats:
-        """Take out what harms the distribution grid, the last matched first."""
+        """Take out what harms the distribution grid, the dearest first whoever bought it."""
         case, offers = self.case, self.case.offers
         place = np.empty(offers.n_offers, np.int64)
         place[np.lexsort((offers.submitted, offers.price))] = np.arange(offers.n_offers)

@@ -103,23 +103,23 @@ def _picture(found: SchemeComparison) -> Section:
         for o in outcomes
     ]
     panels = (
-        ("payments, EUR", [o.payment_eur for o in outcomes]),
-        ("elements made worse", [float(o.violations_new) for o in outcomes]),
+        ("payments,<br>EUR", [o.payment_eur for o in outcomes]),
+        ("elements<br>made worse", [float(o.violations_new) for o in outcomes]),
         (
-            "need left open, MWh",
+            "left open,<br>MWh",
             [o.unserved_distribution_mwh + o.imbalance_mwh + o.overload_transmission_mwh for o in outcomes],
         ),
-        ("distributed energy used, MWh", [o.der_mwh for o in outcomes]),
+        ("distributed,<br>MWh", [o.der_mwh for o in outcomes]),
     )
     data: list[dict[str, Any]] = []
     layout: dict[str, Any] = {
-        "height": 120 + _ROW_PX * len(names), "showlegend": True, "bargap": 0.28,
+        "height": 136 + _ROW_PX * len(names), "showlegend": True, "bargap": 0.28,
         "barmode": "overlay", "hovermode": "closest",
-        "margin": {"l": 352, "r": 20, "t": 60, "b": 60}, "annotations": [],
+        "margin": {"l": 352, "r": 20, "t": 76, "b": 60}, "annotations": [],
         "yaxis": {"automargin": False, "tickfont": {"size": 12}},
         "legend": {"y": -0.04, "yanchor": "top", "itemclick": False, "itemdoubleclick": False},
     }  # fmt: skip
-    width = 1.0 / len(panels)
+    width = 1.0 / len(panels)  # some 70 px of a page of 700, and of paper: titles have short lines
     for k, (title, values) in enumerate(panels):
         axis = "" if k == 0 else str(k + 1)
         data.append(
@@ -130,8 +130,9 @@ def _picture(found: SchemeComparison) -> Section:
             }
         )  # fmt: skip
         layout[f"xaxis{axis}"] = {
-            "domain": [k * width + 0.008, (k + 1) * width - 0.008], "title": {"text": title}, "side": "top",
-            "rangemode": "tozero", "nticks": 4,
+            "domain": [k * width + 0.008, (k + 1) * width - 0.008], "title": {"text": title, "font": {"size": 11}},
+            "side": "top", "rangemode": "tozero", "nticks": 2, "tickangle": 0,
+            "tickfont": {"size": 11},
         }  # fmt: skip
     for label, colour in (
         ("keeps the grid, serves what can be served", _SAFE),

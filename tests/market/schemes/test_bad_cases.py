@@ -21,6 +21,7 @@ N = len(OFFERS)
         ({"t_node": np.zeros(2, np.int32)}, "FX-A001"),
         ({"node": np.full(N, 1.0)}, "FX-A002"),
         ({"price": [1.0] * N}, "FX-A002"),
+        ({"price": np.full(N, -1e7)}, "FX-M307"),
     ],
 )
 def test_offers(change, code):

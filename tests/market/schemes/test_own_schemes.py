@@ -202,3 +202,13 @@ def test_units_activated_for_congestion_are_out_of_balancing():
     assert units[0]
     assert units[1]
     assert not units[0] & units[1]
+
+
+def test_what_curves_sell_is_moved_at_any_price():
+    """A3 at 1,200 EUR/MWh is dearer than imbalance, and worth it for the line: L4 buys it as L3 does."""
+    case = two_feeders()
+    case = dataclasses.replace(case, offers=dataclasses.replace(case.offers, price=case.offers.price * 20.0))
+    a3 = NAMES.index("A3 up")
+    for level in ("L3", "L4"):
+        run = run_scheme(case, safety_level("coordinet_multi_level", level))
+        assert run.taken_kw[a3, CONGESTED] == pytest.approx(3.0, abs=1e-3), level

@@ -143,7 +143,7 @@ def test_integrated_without_commercial_bids_is_common(n):
 
 @pytest.mark.parametrize("n", MANY)
 def test_levels_of_grid_safety(n):
-    """L2, L3 and L4 keep the grid; L3 is the cheapest of them; more points of the curve never cost more."""
+    """L2, L3 and L4 keep the grid; L3 is the cheapest of them, whatever the points of the curve."""
     unsafe = 0
     for case in cases(n):
         found = {level: result(case, safety_level("coordinet_multi_level", level)) for level in ("L0", "L2", "L3")}
