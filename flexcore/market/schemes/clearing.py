@@ -102,8 +102,6 @@ class StageAnswer:
     trade_kw : ndarray, shape (n_bids,)
     objective : float
         Payments, penalties and prices of the interface as the stage counts them. [EUR/MWh times kW]
-    balance_price : float
-        What one more kWh of need for up would cost; NaN without a need for balance. [EUR/MWh]
     n_rounds, n_rows : int
         Linear programmes solved, and rows of the last.
     """
@@ -111,7 +109,6 @@ class StageAnswer:
     accepted_kw: Floats
     trade_kw: Floats
     objective: float
-    balance_price: float
     n_rounds: int
     n_rows: int
 
@@ -144,8 +141,8 @@ class _Programme:
         self.hi.append(hi)
         return number
 
-    def solve(self) -> tuple[Floats, float, Floats]:
-        """Return the answer, its objective and the marginal of each row."""
+    def solve(self) -> tuple[Floats, float]:
+        """Return the answer and its objective."""
         from scipy.optimize import linprog
         from scipy.sparse import csr_matrix
 
@@ -154,7 +151,7 @@ class _Programme:
         bounds = np.stack([np.zeros(n), np.array(self.high)], axis=1)
         if not n_rows:
             x = np.where(cost < 0, bounds[:, 1], 0.0)
-            return x, float(cost @ x), np.zeros(0)
+            return x, float(cost @ x)
         entries = [np.concatenate(part) for part in (self.value, self.row, self.column)]
         matrix = csr_matrix((entries[0], (entries[1], entries[2])), shape=(n_rows, n))
         lo, hi = np.array(self.lo), np.array(self.hi)
@@ -171,13 +168,7 @@ class _Programme:
         )  # fmt: skip
         if answer.status != 0:
             raise FlexcoreError(f"HiGHS stopped with status {answer.status}: {answer.message}")
-        marginal = np.zeros(n_rows)
-        if upper is not None:
-            marginal[above] = -answer.ineqlin.marginals[: above.size]
-            marginal[below] += answer.ineqlin.marginals[above.size :]
-        if equal.size:
-            marginal[equal] = answer.eqlin.marginals
-        return np.asarray(answer.x, np.float64), float(answer.fun), marginal
+        return np.asarray(answer.x, np.float64), float(answer.fun)
 
 
 class StepClearing:
@@ -214,14 +205,14 @@ class StepClearing:
         wanted = np.maximum(bids.quantity_kw[:n_bids, t] - self.state.trade_kw[:n_bids], 0.0)
         high = np.concatenate([order.quantity_kw[self.offers], wanted])
         programme = _Programme(cost, high)
-        balance_row = self._rows_of_balance(programme, n_bids)
+        self._rows_of_balance(programme, n_bids)
         self._rows_of_interface(programme)
         self._rows_of_lines(programme)
         self._rows_of_needs(programme)
         self._rows_of_light(programme)
         rounds = 0
         while True:
-            x, objective, marginal = programme.solve()
+            x, objective = programme.solve()
             rounds += 1
             if not order.sees_d or not self._rows_broken(programme, x[:n]):
                 break
@@ -229,20 +220,18 @@ class StepClearing:
         accepted[self.offers] = np.clip(x[:n], 0.0, high[:n])
         trade = np.zeros(bids.direction.size)
         trade[:n_bids] = x[n : n + n_bids]
-        balance_price = float(marginal[balance_row]) if balance_row >= 0 else float("nan")
-        return StageAnswer(accepted, trade, objective, balance_price, rounds, len(programme.lo))
+        return StageAnswer(accepted, trade, objective, rounds, len(programme.lo))
 
-    def _rows_of_balance(self, programme: _Programme, n_bids: int) -> int:
+    def _rows_of_balance(self, programme: _Programme, n_bids: int) -> None:
         needs, case = self.order.needs, self.case
         every = np.arange(self.offers.size + n_bids)
         effect = np.concatenate([self.sign, -case.bids.sign[:n_bids]])
         if "balance" in needs:
             penalty, rest = case.penalties.balance, self.state.rest_kw
             slacks = ((1.0, penalty, np.inf), (-1.0, penalty, np.inf))
-            return programme.add(every, effect, rest, rest, *slacks)
-        if "trade" in needs:  # served without the need for balance, it leaves the balance as it is
+            programme.add(every, effect, rest, rest, *slacks)
+        elif "trade" in needs:  # served without the need for balance, it leaves the balance as it is
             programme.add(every, effect, 0.0, 0.0)
-        return -1
 
     def _rows_of_interface(self, programme: _Programme) -> None:
         order = self.order

@@ -206,12 +206,6 @@ class Curve:
     net_kw: Floats
     cost: Floats
 
-    @property
-    def segments(self) -> tuple[Floats, Floats]:
-        """Width and slope of each piece, in kW and EUR/MWh."""
-        width = np.diff(self.net_kw)
-        return width, np.diff(self.cost) / width
-
 
 def aggregate_curve(
     case: CoordinationCase, step: int, state: StepState, order: StageOrder, system: int, n_points: int

@@ -14,7 +14,6 @@ from flexcore.units import UP
 
 #: An outcome is safe if it breaks no row of a distribution grid further than the forecast did, by more than this. [kW]
 SAFE_KW = 1e-3
-_SERVED_KWH = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +84,6 @@ class SchemeOutcome:
     def safe(self) -> bool:
         """No element of a distribution grid is worse than before."""
         return self.worst_kw <= SAFE_KW
-
-    @property
-    def served(self) -> bool:
-        """All needs are served."""
-        open_mwh = self.unserved_distribution_mwh + self.overload_transmission_mwh + self.imbalance_mwh
-        return open_mwh <= _SERVED_KWH / 1000.0
 
 
 def open_needs_kw(case: CoordinationCase, taken_kw: Floats, trade_kw: Floats) -> tuple[Floats, Floats, Floats]:

@@ -1,7 +1,5 @@
 """How a scheme keeps distribution grids safe between stages: traffic light, filters, and what may be forwarded."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
@@ -14,20 +12,7 @@ from flexcore.units import DOWN, UP
 _TOLERANCE_KW = 1e-6
 
 
-@dataclass(frozen=True, slots=True)
-class Light:
-    """Dynamic traffic light of all steps.
-
-    Attributes
-    ----------
-    cap_kw : ndarray, shape (n_steps, 2, n_perimeters)
-        Any dispatch of at most that total inside each perimeter keeps every row. [kW]
-    """
-
-    cap_kw: Floats
-
-
-def dynamic_light(case: CoordinationCase, taken_kw: Floats, left_kw: Floats, *, n_threads: int = 1) -> Light:
+def dynamic_light(case: CoordinationCase, taken_kw: Floats, left_kw: Floats, *, n_threads: int = 1) -> Floats:
     """Compute the jointly safe capability of every perimeter on the rows of the case (DTL-01, DTL-02, DTL-03).
 
     Parameters
@@ -36,6 +21,11 @@ def dynamic_light(case: CoordinationCase, taken_kw: Floats, left_kw: Floats, *, 
         Standing awards; the capability holds whether they are delivered or not.
     left_kw : ndarray, shape (n_offers, n_steps)
         What could still move.
+
+    Returns
+    -------
+    ndarray, shape (n_steps, 2, n_perimeters)
+        Any dispatch of at most that total inside each perimeter keeps every row. [kW]
     """
     from flexcore.kernels.grid.rooms import rooms
 
@@ -43,7 +33,7 @@ def dynamic_light(case: CoordinationCase, taken_kw: Floats, left_kw: Floats, *, 
     n, n_perimeters = layout.parent.size, int(layout.label.max(initial=-1)) + 1
     cap = np.zeros((n_steps, 2, n_perimeters))
     if not n_perimeters:
-        return Light(cap)
+        return cap
     pairs = pair_perimeters(layout.parent, layout.last, layout.label, layout.label >= 0, n_perimeters)
     unsold = np.zeros(case.bids.direction.size)
     states = [StepState.of(case, t, np.ascontiguousarray(taken_kw[:, t]), unsold) for t in range(n_steps)]
@@ -73,7 +63,7 @@ def dynamic_light(case: CoordinationCase, taken_kw: Floats, left_kw: Floats, *, 
         )  # fmt: skip
         cap[:, way] = result.cap
     _against_local(case, taken_kw, left_kw, cap, n_perimeters, n_threads)
-    return Light(cap)
+    return cap
 
 
 def _against_local(
@@ -108,7 +98,7 @@ def cap_left(case: CoordinationCase, cap_kw: Floats, accepted_kw: Floats) -> Flo
     return np.maximum(cap_kw - used, 0.0)
 
 
-def forward_filtered(case: CoordinationCase, left_kw: Floats, light: Light) -> Floats:
+def forward_filtered(case: CoordinationCase, left_kw: Floats, cap_kw: Floats) -> Floats:
     """Cut what is left so that any selection of it is safe: cheapest first up to each perimeter's capability."""
     layout, offers = case.layout, case.offers
     label = np.where(layout.place >= 0, layout.label[np.maximum(layout.place, 0)], -2)
@@ -124,29 +114,36 @@ def forward_filtered(case: CoordinationCase, left_kw: Floats, light: Light) -> F
     group = np.cumsum(np.r_[True, np.diff(key) != 0]) - 1
     running = np.cumsum(left_kw[order], axis=0)
     before = np.concatenate([np.zeros((1, case.n_steps)), running])[first][group]
-    room = light.cap_kw[:, offers.direction[order], label[order]].T
+    room = cap_kw[:, offers.direction[order], label[order]].T
     kept[order] = np.clip(room - (running - before - left_kw[order]), 0.0, left_kw[order])
     return kept
 
 
 def remove_harmful(
-    case: CoordinationCase, step: int, state: StepState, accepted_kw: Floats, place_in_list: Int64s
+    case: CoordinationCase, step: int, state: StepState, awards_kw: Floats, place_in_list: Int64s
 ) -> Floats:
-    """Remove whole awards, the last in the list first, until they break no row and make none worse (ex-post filter).
+    """Remove whole awards, the last matched first, until they break no row and make none worse (ex-post filter).
 
     Parameters
     ----------
     state : StepState
         What earlier stages have decided: it stands.
-    accepted_kw : ndarray, shape (n_offers,)
-        Awards of one step, matched without looking at the grid.
+    awards_kw : ndarray, shape (n_buyers, n_offers)
+        Awards of one step, matched without looking at the grid, buyers in the order in which they were served.
     place_in_list : ndarray of int64, shape (n_offers,)
-        Order of the merit list.
+        Order in which each buyer went through the offers.
+
+    Returns
+    -------
+    ndarray, shape (n_offers,)
+        What is left, of all buyers together.
     """
     layout, sign = case.layout, case.offers.sign
-    kept = accepted_kw.copy()
+    kept = awards_kw.copy()
+    last = np.arange(len(kept))[:, None] * sign.size + place_in_list
     while True:
-        y = state.y_kw + layout.sums(layout.place, sign * kept)
+        total: Floats = kept.sum(axis=0)
+        y = state.y_kw + layout.sums(layout.place, sign * total)
         worst, harm, at = _TOLERANCE_KW, 0.0, -1
         for is_voltage, lower, upper, before, value in (
             (False, layout.lower[step], layout.upper[step], state.y_kw, y),
@@ -159,12 +156,11 @@ def remove_harmful(
                     worst, harm = float(over[i]), -way
                     at = int(layout.path(i)[-1]) if is_voltage else i
         if at < 0:
-            return kept
-        below = (layout.place >= at) & (layout.place < layout.last[at])
-        guilty = np.flatnonzero(below & (kept > 0) & (sign == harm))
-        if not guilty.size:
-            return kept
-        kept[guilty[np.argmax(place_in_list[guilty])]] = 0.0
+            return total
+        guilty = (kept > 0) & (layout.place >= at) & (layout.place < layout.last[at]) & (sign == harm)
+        if not guilty.any():
+            return total
+        kept.flat[np.argmax(np.where(guilty, last, -1))] = 0.0
 
 
 def forward_unselected(case: CoordinationCase, taken_kw: Floats, left_kw: Floats) -> Floats:

@@ -156,9 +156,12 @@ def run_scheme(
         run = _StageRun(case, stage, known, trade, quantity, interface_price, bounds, curve_points, n_threads)
         accepted, bought = run.by_curve() if before == "curve" else run.clear()
         trade = trade + bought
-        if "peers" not in stage.buyers:  # a book has its own priority of time
-            accepted = earliest_first(case, quantity, accepted)
-        kept = run.filtered(accepted) if stage.check == "ex_post" else accepted
+        if stage.check == "ex_post":
+            kept = run.filtered()
+        else:
+            if "peers" not in stage.buyers:  # a book has its own priority of time
+                accepted = earliest_first(case, quantity, accepted)
+            kept = accepted
         # the same power selected twice is delivered once
         kept = np.minimum(kept, case.offers.quantity_kw - taken)
         taken = taken + kept
@@ -210,7 +213,8 @@ def _forward(
     """What the next stage may use, and the awards that it does not know of."""
     if stage.forward == "same_book":
         return left_kw, hidden_kw + kept_kw
-    nothing = np.zeros_like(left_kw)
+    # stages that keep the schedule of the interface run side by side: the next one counts on the schedule
+    nothing = hidden_kw + kept_kw if stage.interface == "fixed" else np.zeros_like(left_kw)
     at_t = (case.offers.node < 0)[:, None]
     # what stages on the same book took is gone once the book is closed
     rest = np.clip(left_kw - kept_kw, 0.0, np.maximum(case.offers.quantity_kw - taken_kw, 0.0))
@@ -236,10 +240,12 @@ class _StageRun:
         self.given_price, self.curve_points, self.n_threads = interface_price, curve_points, n_threads
         self.bounds = None if bounds_kw is None else (bounds_kw[:, 0], bounds_kw[:, 1])
         self.rounds = np.zeros(case.n_steps, np.int64)
+        #: Per buyer, in the order in which they are served.
+        self.awards = np.zeros((len(stage.priority), case.n_steps, case.offers.n_offers))
         self.cap_kw: Floats | None = None
         self.interface_price: Floats | None = None
         if stage.check == "dynamic":
-            self.cap_kw = dynamic_light(case, taken_kw, quantity_kw, n_threads=n_threads).cap_kw
+            self.cap_kw = dynamic_light(case, taken_kw, quantity_kw, n_threads=n_threads)
         if stage.interface == "priced":
             self.interface_price = (
                 np.zeros((case.n_systems, case.n_steps)) if interface_price is None else interface_price.copy()
@@ -276,7 +282,7 @@ class _StageRun:
 
         def task(lo: int, hi: int) -> None:
             for step in range(lo, hi):
-                for buyer in served:
+                for turn, buyer in enumerate(served):
                     needs = frozenset(stage.needs if buyer == "all" else set(stage.needs) & set(_NEEDS_OF[buyer]))
                     order = self._order(step, needs)
                     order = replace(order, quantity_kw=np.maximum(order.quantity_kw - accepted[step], 0.0))
@@ -293,6 +299,7 @@ class _StageRun:
                         continue
                     answer = clear_stage(case, step, state, order)
                     accepted[step] += answer.accepted_kw
+                    self.awards[turn, step] = answer.accepted_kw
                     trade[step] += answer.trade_kw
 
         run_chunks(task, case.n_steps, n_threads=self.n_threads, chunk=_STEPS_PER_CHUNK)
@@ -325,13 +332,12 @@ class _StageRun:
         run_chunks(task, case.n_steps, n_threads=self.n_threads, chunk=_STEPS_PER_CHUNK)
         return np.ascontiguousarray(accepted.T), np.zeros((case.bids.direction.size, case.n_steps))
 
-    def filtered(self, accepted_kw: Floats) -> Floats:
-        """Take out what harms the distribution grid, the dearest first whoever bought it."""
+    def filtered(self) -> Floats:
+        """Take out what harms the distribution grid, the last matched first."""
         case, offers = self.case, self.case.offers
         place = np.empty(offers.n_offers, np.int64)
         place[np.lexsort((offers.submitted, offers.price))] = np.arange(offers.n_offers)
-        kept = np.empty_like(accepted_kw)
+        kept = np.empty((offers.n_offers, case.n_steps))
         for step in range(case.n_steps):
-            awards = np.ascontiguousarray(accepted_kw[:, step])
-            kept[:, step] = remove_harmful(case, step, self._state(step), awards, place)
+            kept[:, step] = remove_harmful(case, step, self._state(step), self.awards[:, step], place)
         return kept

@@ -88,6 +88,10 @@ def _headline(found: SchemeComparison) -> Section:
         "Every scheme ran on the same network, forecasts, margins, needs and offers. A cost is worth comparing only "
         "where the grid is kept and the same needs are served: others are shown in red or yellow and get no efficiency."
     )
+    if not comparison.comparable(fragmented):
+        lead += (
+            " No scheme has an efficiency here: the fragmented market, its zero, leaves more open or breaks the grid."
+        )
     return Section("summary", "Summary", lead, [f'<div class="tiles">{"".join(tiles)}</div>'])
 
 

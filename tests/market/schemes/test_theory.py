@@ -78,7 +78,7 @@ def test_a_wider_light_never_raises_the_cost_of_the_second_market(n):
     for number, case in enumerate(cases(n)):
         rng = np.random.default_rng(1000 + number)
         nothing = np.zeros_like(case.offers.quantity_kw)
-        cap = dynamic_light(case, nothing, case.offers.quantity_kw).cap_kw[0]
+        cap = dynamic_light(case, nothing, case.offers.quantity_kw)[0]
         wider = cap + rng.uniform(0.0, 4.0, cap.shape) * (rng.random(cap.shape) < 0.5)
         state = StepState.of(case, 0, nothing[:, 0], np.zeros(0))
         costs = []

@@ -8,9 +8,11 @@ import pytest
 from flexcore import Grid, power_flow
 from flexcore.errors import OfferError, OptionError, ValidationError
 from flexcore.market.schemes import Transmission, outcome_of, run_scheme, safety_level, scheme
+from flexcore.market.schemes.clearing import StepState
 from flexcore.market.schemes.compare import compare, default_schemes
 from flexcore.market.schemes.example import CONCORDANT, CONGESTED, DISCORDANT, OFFERS, two_feeders
 from flexcore.market.schemes.messages import AWARD, OFFER, POINT, count_messages
+from flexcore.market.schemes.protection import remove_harmful
 
 NAMES = [offer[0] for offer in OFFERS]
 
@@ -213,3 +215,31 @@ def test_offers_are_sent_once_and_not_where_curves_replace_them():
     forwarded = int(sent["L0"].stages[1].seen[:5].sum())
     assert traffic["L0"] == OFFER * (20 + 12 + forwarded)
     assert traffic["L4"] == OFFER * (20 + 12) + POINT * sent["L4"].stages[1].n_rounds
+
+
+def test_the_filter_takes_back_the_awards_of_the_buyer_who_was_served_last():
+    """Platone: the DSO's dear award came first and stays; the TSO's cheap ones, matched after it, go."""
+    case = two_feeders()
+    n = len(OFFERS)
+    awards = np.zeros((2, n))
+    awards[0, NAMES.index("A2 up")] = 3.0  # the DSO's, at 100
+    awards[1, NAMES.index("A3 up")] = 3.0  # the TSO's, at 60
+    state = StepState.of(case, CONCORDANT, np.zeros(n), np.zeros(1))
+    tight = case.layout.upper.copy()
+    case.layout.upper[CONCORDANT] = np.minimum(case.layout.upper[CONCORDANT], 4.0)
+    place = np.argsort(np.argsort(case.offers.price))
+    kept = remove_harmful(case, CONCORDANT, state, awards, place)
+    case.layout.upper[:] = tight
+    assert kept[NAMES.index("A2 up")] == 3.0
+    assert kept[NAMES.index("A3 up")] == 0.0
+
+
+def test_markets_side_by_side_count_on_the_schedule():
+    """SmartNet C: where the local market leaves its schedule, the TSO does not know and buys nothing for it."""
+    case = two_feeders()
+    # nothing can go down in feeder A, so that its 2 kW up leave the schedule
+    quantity = case.offers.quantity_kw.copy()
+    quantity[NAMES.index("A2 down")] = 0.0
+    case = dataclasses.replace(case, offers=dataclasses.replace(case.offers, quantity_kw=quantity, static_kw=quantity))
+    outcome = outcome_of(run_scheme(case, "smartnet_c"))
+    assert outcome.imbalance_mwh == pytest.approx(0.004, abs=1e-6)  # 2 kW in each of two steps
