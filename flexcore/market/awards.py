@@ -148,7 +148,7 @@ def _split_in_time(
     member_w = np.empty((members.size, n_steps), np.int64)
     short = np.empty((n_lines, n_steps), np.int64)
     taken = np.zeros((slots.n_pods, n_steps), np.uint8)
-    track = np.empty((3, slots.n_pods), np.int64)
+    track = np.empty((4, slots.n_pods), np.int64)
     split_in_time(
         accepted,
         starts,

@@ -129,7 +129,8 @@ def split_in_time(
     """Split awards as `awards.split` does, step after step, over PODs that have recovered and not run for too long.
 
     Of equal PODs those that run already come first: one that stops would have to recover.
-    `track_out` (3, n_pods) is scratch: last step in use, its operator, length of that run.
+    A run that began too soon after another, as a cut inside a run leaves it, is not carried on.
+    `track_out` (4, n_pods) is scratch: last step in use, its operator, length of that run, 1 if it began too soon.
     """
     n_lines, n_steps = accepted_w.shape
     width = np.int64(0)
@@ -143,6 +144,7 @@ def split_in_time(
         track_out[0, pod] = FAR
         track_out[1, pod] = -1
         track_out[2, pod] = 0
+        track_out[3, pod] = 0
     for t in range(n_steps):
         for line in range(n_lines):
             lo = indptr[line]
@@ -158,7 +160,7 @@ def split_in_time(
                 pod = pods[lo + m]
                 power[m] = 0 if taken_out[pod, t] else available_w[lo + m, t]
                 key[m] = 0
-                if t - track_out[0, pod] == 1 and track_out[1, pod] == who:
+                if t - track_out[0, pod] == 1 and track_out[1, pod] == who and track_out[3, pod] == 0:
                     run = track_out[2, pod] + 1
                     key[m] = -1
                 elif t - track_out[0, pod] - 1 >= recovery[pod]:
@@ -185,7 +187,10 @@ def split_in_time(
             who = np.int64(taken_out[pod, t]) - 1 if taken_out[pod, t] else _holder(state[pod, t])
             if who >= 0:
                 carries_on = t - track_out[0, pod] == 1 and track_out[1, pod] == who
-                track_out[2, pod] = track_out[2, pod] + 1 if carries_on else 1
+                if not carries_on:
+                    track_out[2, pod] = 0
+                    track_out[3, pod] = np.int64(t - track_out[0, pod] - 1 < recovery[pod])
+                track_out[2, pod] += 1
                 track_out[0, pod] = t
                 track_out[1, pod] = who
 

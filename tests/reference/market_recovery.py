@@ -37,6 +37,8 @@ def fits(pod, t, operator, holder, held, recovery, max_run):
         who, steps = runs[-1]
         if who == operator and steps[-1] == t - 1:
             length += len(steps)
+            if len(runs) > 1 and steps[0] - runs[-2][1][-1] - 1 < recovery[pod]:
+                return False  # a cut has split it from the one before
         elif t - steps[-1] - 1 < recovery[pod]:
             return False
     ahead = t + 1
