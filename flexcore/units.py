@@ -137,6 +137,13 @@ def amount_ueur(wqh: npt.ArrayLike, price_ueur_per_mwh: npt.ArrayLike) -> IntArr
     return np.asarray(amount + ((twice > WQH_PER_MWH) | ((twice == WQH_PER_MWH) & (amount % 2 != 0))), np.int64)
 
 
+def exact_sum(values: npt.ArrayLike) -> int:
+    """Add int64 values as a Python integer: a sum of amounts that each fit 63 bits may not fit them itself."""
+    whole = np.asarray(values, np.int64)
+    # two halves, neither of which can overflow below 2^31 values
+    return (int((whole >> 32).sum()) << 32) + int((whole & 0xFFFFFFFF).sum())
+
+
 def largest_remainder(total: int, weights: npt.ArrayLike) -> IntArray:
     """Split an integer in proportion to non-negative weights so that the parts sum exactly.
 

@@ -121,6 +121,11 @@ def test_directed_rounding():
     assert units.w_to_kw([1500]).tolist() == [1.5]
 
 
+@given(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=50))
+def test_sums_of_amounts_need_no_63_bits(values):
+    assert units.exact_sum(np.array(values, np.int64)) == sum(values)
+
+
 def test_sums_do_not_depend_on_order():
     rng = random.Random(0)
     lines = [(rng.randrange(10**6), rng.randrange(10**9)) for _ in range(1000)]

@@ -15,7 +15,7 @@ from flexcore.market.merit_order import MAX_W, as_price, as_rank, as_time
 from flexcore.market.service_windows import Int64s, positions
 from flexcore.market_day import MarketDay
 from flexcore.tables import check
-from flexcore.units import amount_ueur
+from flexcore.units import amount_ueur, exact_sum
 
 Place = Literal["before", "beside"]
 
@@ -167,7 +167,7 @@ class ContractSplit:
     @property
     def total_cost_ueur(self) -> int:
         """Market and use payments in micro-EUR; availability is not part of it."""
-        return self.market_cost_ueur + int(self.use_cost_ueur.sum())
+        return self.market_cost_ueur + exact_sum(self.use_cost_ueur)
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,7 +388,7 @@ def _split(lines: ContractOffers, market: Int64s, called: Int64s, market_price: 
     line, used = _amounts(called, lines.price_ueur_per_mwh[:, None])
     per_contract = np.zeros(lines.book.n_contracts, np.int64)
     np.add.at(per_contract, lines.contract[line], used)
-    return ContractSplit(market, called, sum(paid.tolist()), per_contract)
+    return ContractSplit(market, called, exact_sum(paid), per_contract)
 
 
 def _amounts(power_w: Int64s, price: Int64s) -> tuple[npt.NDArray[np.intp], Int64s]:

@@ -24,7 +24,7 @@ from flexcore.market.tree_clearing import (
     tie_order,
     voltage_state,
 )
-from flexcore.units import amount_ueur, kw_to_w_down, kw_to_w_up, to_eur
+from flexcore.units import amount_ueur, exact_sum, kw_to_w_down, kw_to_w_up, to_eur
 
 Method = Literal["auto", "tree", "lp", "merit_order"]
 I8A = npt.NDArray[np.int64]
@@ -395,7 +395,7 @@ def _reach(forest: ForestLike, m_user: npt.NDArray[np.float64]) -> npt.NDArray[n
 
 def total_cost(accepted: I8A, price: I8A) -> int:
     """Sum of power times price over quarter-hours in micro-EUR, each line rounded half to even."""
-    return sum(int(x) for x in amount_ueur(accepted, np.broadcast_to(price, accepted.shape)).sum(axis=-1).ravel())
+    return exact_sum(amount_ueur(accepted, np.broadcast_to(price, accepted.shape)))
 
 
 def refuse_twins(found: Findings, *keys: npt.NDArray[Any]) -> None:

@@ -11,7 +11,7 @@ from flexcore.chunks import run_chunks
 from flexcore.errors import Findings, OfferError, check_option
 from flexcore.market.cleared import Cleared
 from flexcore.market.tree_clearing import NO_BOUND
-from flexcore.units import WQH_PER_MWH, amount_ueur
+from flexcore.units import WQH_PER_MWH, amount_ueur, exact_sum
 
 I8A = npt.NDArray[np.int64]
 Rule = Literal["pay_as_bid", "pay_as_clear", "local"]
@@ -304,7 +304,8 @@ def pay(
     elif rule == "pay_as_clear":
         of_offer, _ = _zone_of_offer(cleared, zone)
         by_zone = clearing_prices(cleared, zone, n_threads=n_threads)
-        price = by_zone[of_offer, cleared.book.down].T
+        none = np.full((1, 2, cleared.n_steps), -NO_PRICE, np.int64)  # what -1 points to
+        price = np.concatenate([by_zone, none])[of_offer, cleared.book.down].T
     else:
         _, _, at, raised, priced = price_elements(cleared, n_threads=n_threads)
         node = cleared.book.node
@@ -321,7 +322,6 @@ def pay(
     energy = accepted * cleared.quarters
     paid = amount_ueur(energy, price)
     return Payment(
-        rule, np.ascontiguousarray(price.T), np.ascontiguousarray(paid.T), sum(int(x) for x in paid.sum(axis=1)),
-        sum(int(x) for x in amount_ueur(energy, np.where(accepted > 0, bid, 0)).sum(axis=1)), cleared.offer_id,
-        cleared.step,
+        rule, np.ascontiguousarray(price.T), np.ascontiguousarray(paid.T), exact_sum(paid),
+        exact_sum(amount_ueur(energy, np.where(accepted > 0, bid, 0))), cleared.offer_id, cleared.step,
     )  # fmt: skip

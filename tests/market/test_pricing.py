@@ -80,6 +80,32 @@ def test_bid_payments_are_the_cost_of_the_selection():
         assert pay(cleared_local(grid, rows, selection, **offers)).total_ueur == selection.total_cost_ueur
 
 
+def test_totals_may_need_more_than_63_bits():
+    price = 2**50
+    offers = {
+        "offer_id": np.arange(40), "element": ["a"] * 40, "direction": ["up"] * 40, "step": [0] * 40,
+        "quantity_w": [2**32] * 40, "price_ueur_per_mwh": [price] * 40,
+    }  # fmt: skip
+    needs = {"element": ["a"], "direction": ["up"], "step": [0], "quantity_w": [40 * 2**32]}
+    result = clear(offers, needs)
+    total = 40 * half_even(2**32, price)
+    assert total > 2**63
+    paid = pay(cleared_tables(offers, needs, result=result))
+    assert result.total_cost_ueur == paid.total_ueur == paid.bid_ueur == total
+
+
+def test_nothing_accepted_is_paid_nothing_even_where_no_element_has_a_zone():
+    offers = {
+        "offer_id": [1], "element": ["a"], "direction": ["up"], "step": [0], "quantity_w": [5],
+        "price_ueur_per_mwh": [1],
+    }  # fmt: skip
+    needs = {"element": ["a"], "direction": ["down"], "step": [0], "quantity_w": [5]}
+    cleared = cleared_tables(offers, needs, result=clear(offers, needs))
+    paid = pay(cleared, "pay_as_clear", zone=[-1])
+    assert paid.total_ueur == 0
+    assert not paid.price_ueur_per_mwh.any()
+
+
 EXAMPLE = {
     "offers": {
         "offer_id": ["N1", "N2", "S1", "S2", "S3"], "element": ["north", "north", "south", "south", "south"],
