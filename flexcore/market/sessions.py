@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.errors import Findings, OfferError, StateError, TimeSeriesError
+from flexcore.arrays import as_int
+from flexcore.errors import Findings, OfferError, StateError, TimeSeriesError, check_option
 from flexcore.market_day import N_SESSIONS, MarketDay
 from flexcore.units import GLOBAL, LOCAL
 
@@ -298,8 +299,18 @@ class Sequencer:
                 session._refuse("FX-M105", f"{session.name} is {STATE_NAMES[session.state]}, not published")
 
     def session(self, number: int, market: str) -> Session:
-        """Return the session of a number (1..6) and market ("LFP" or "MSD" in D4.1)."""
+        """Return the session of a number (1..6) and market ("LFP" or "MSD" in D4.1).
+
+        Raises
+        ------
+        ValidationError
+            FX-A006 a number outside 1..6.
+        OptionError
+            FX-E002 a market that is no stage.
+        """
+        as_int(number, "number", shape=(), lo=1, hi=N_SESSIONS)
         markets = [stage.market for stage in self.stages]
+        check_option("market", market, markets)
         return self.sessions[len(markets) * (number - 1) + markets.index(market)]
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from flexcore.errors import StateError, TimeSeriesError
+from flexcore.errors import OptionError, StateError, TimeSeriesError, ValidationError
 from flexcore.market.sessions import OPEN, PUBLISHED, SKIPPED, Sequencer, session_times
 from flexcore.market_day import MarketDay
 from flexcore.units import GLOBAL, LOCAL
@@ -149,3 +149,13 @@ def test_messages_are_counted_per_session_and_party():
     rows = sequencer.messages.to_arrow().to_pylist()
     row = next(row for row in rows if row["kind"] == "global plan")
     assert (row["messages"], row["bytes"]) == (3, 30)
+
+
+def test_only_sessions_that_there_are_can_be_asked_for():
+    sequencer = Sequencer(MarketDay("2026-05-20"))
+    assert sequencer.session(6, "MSD").name == "MSD_6"
+    for number in (0, -1, 7, 1.5):
+        with pytest.raises(ValidationError):
+            sequencer.session(number, "LFP")
+    with pytest.raises(OptionError):
+        sequencer.session(1, "XBID")
