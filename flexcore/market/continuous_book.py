@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.arrays import as_float
+from flexcore.arrays import as_float, as_int
 from flexcore.chunks import run_chunks
 from flexcore.errors import Findings, GridError, OfferError, UnknownIdError
 from flexcore.market.book_result import COMPLETIONS, KINDS, STATES, BookResult
@@ -16,7 +16,7 @@ from flexcore.market.merit_order import as_time
 from flexcore.market.tree_clearing import Tree
 from flexcore.tables import check
 from flexcore.tables.check import Columns
-from flexcore.units import DOWN, UP, amount_ueur, kw_to_w_down
+from flexcore.units import DOWN, UP, amount_ueur, exact_sum, kw_to_w_down
 
 __all__ = ["COMPLETIONS", "KINDS", "STATES", "BookResult", "continuous_book"]
 
@@ -80,6 +80,8 @@ def continuous_book(
 
     Raises
     ------
+    ValidationError
+        FX-A002 an end of trading that is no whole number.
     OfferError
         FX-A001..FX-A011 for the tables, FX-M203 a step outside the rows, FX-M260 an order that is over before it
         arrives, FX-M261 a minimum above the quantity, FX-M262 a paired request with completion "normal".
@@ -99,6 +101,9 @@ def continuous_book(
     empty: dict[str, Any] = {"element": [], "direction": [], "step": [], "capability_w": []}
     caps = check("clearing_limits", empty if limits is None else _plain(limits), error=OfferError)
     _refuse(book)
+    arrived = book["arrived_at"]
+    last = arrived.max() if arrived.size else 0  # times may all be negative, such as minutes before the gate
+    end = int(last if closes_at is None else as_int(closes_at, "closes_at", shape=()))
     if rows is not None and grid is None:
         found = Findings("rows")
         found.add("FX-M263", "rows are given without their grid", hint="pass grid=")
@@ -132,7 +137,6 @@ def continuous_book(
     ask = _ask(book)
     surplus = -(ask[log[:, 0]] + ask[log[:, 1]] + np.where(partner >= 0, ask[log[:, 2]], 0))
     paid = np.where(book["kind"][buyer] == OFFER, 0, price + partner_price)
-    end = int(book["arrived_at"].max(initial=0)) if closes_at is None else closes_at
     return BookResult(
         book["order_id"], book["step"], _states(book, left, end), book["quantity_w"] - left, left, buyer, seller,
         partner, book["step"][buyer], log[:, 3], book["arrived_at"][event], price, partner_price, np.array(keys), steps,
@@ -329,4 +333,4 @@ def _states(book: Columns, left: I8A, end: int) -> npt.NDArray[np.uint8]:
 
 
 def _total(w: I8A, price: I8A) -> int:
-    return sum(amount_ueur(w, price).tolist())
+    return exact_sum(amount_ueur(w, price))

@@ -5,7 +5,7 @@ import datetime as dt
 import numpy as np
 import pytest
 
-from flexcore.errors import GridError, OfferError, TimeSeriesError, UnknownIdError
+from flexcore.errors import GridError, OfferError, TimeSeriesError, UnknownIdError, ValidationError
 from flexcore.market.continuous_book import COMPLETIONS, KINDS, STATES, continuous_book
 from tests.market.book_cases import (
     INF,
@@ -153,6 +153,19 @@ def test_orders_end_by_expiry_or_cancellation_before_what_arrives_then():
     later = book(("offer", "b", "up", 5, 1, {"expires_at": 4}), closes_at=4)
     assert states(later) == ["expired"]
     assert states(book(("offer", "b", "up", 5, 1, {"expires_at": 4}), closes_at=3)) == ["resting"]
+
+
+def test_trading_ends_with_the_last_arrival_also_before_time_zero():
+    orders = {
+        "order_id": [1, 2], "kind": ["offer", "offer"], "element": ["a", "a"], "direction": ["up", "up"],
+        "step": [0, 0], "quantity_w": [1, 1], "price_ueur_per_mwh": [1, 1], "arrived_at": [-10, -7],
+        "expires_at": [-5, -7 + 1],
+    }  # fmt: skip
+    assert states(continuous_book(orders)) == ["resting", "resting"]
+    assert states(continuous_book(orders, closes_at=-6)) == ["resting", "expired"]
+    for wrong in (float("nan"), "5", dt.datetime(2026, 1, 1, tzinfo=dt.UTC), [1, 2]):
+        with pytest.raises(ValidationError):
+            continuous_book(orders, closes_at=wrong)
 
 
 def test_peers_load_only_the_path_between_them():
