@@ -10,7 +10,7 @@ from flexcore.arrays import as_float, as_int
 from flexcore.errors import Findings, OfferError, UnknownIdError
 from flexcore.market.clearing import ClearingResult, _elements, _plain
 from flexcore.market.explain_codes import CODE, ELEMENT, NODE, PERIMETER, ZONE
-from flexcore.market.global_selection import GlobalSelection, _per_unit
+from flexcore.market.global_selection import GlobalSelection, per_unit, place_lines
 from flexcore.market.local_clearing import GridLike, LocalSelection, RowsLike, _bound_w, _reach
 from flexcore.market.merit_order import MAX_W, as_price, as_rank, as_time
 from flexcore.market.offers import OfferBook
@@ -103,7 +103,8 @@ class Cleared:
 
         Codes are values of `CODE`; what was barred already keeps its first reason.
         """
-        codes = as_int(barred, "barred", dtype=np.uint8, shape=(self.n_offers, self.n_steps), lo=0).T
+        shape, last = (self.n_offers, self.n_steps), max(CODE.values())
+        codes = as_int(barred, "barred", dtype=np.uint8, shape=shape, lo=0, hi=last).T
         return replace(self, barred=np.ascontiguousarray(np.where(self.barred > 0, self.barred, codes)))
 
 
@@ -310,13 +311,23 @@ def cleared_global(
         Names in the order of the light and of the needs; numbers by default.
     n_threads : int
         Never changes the result.
+
+    Raises
+    ------
+    OfferError
+        FX-M108 a perimeter in two zones, FX-M240 the selection does not belong to the book or the light.
+    ValidationError
+        FX-A001, FX-A006 zones of wrong shape, or that have no need.
     """
     n_zones, n_units = selection.wanted_w.shape
-    of_line = np.broadcast_to(np.asarray(zone), (book.n_lines,)).astype(np.int64)
-    perimeter = np.asarray(book.perimeter, np.int64)
+    perimeter, of_line = (x.astype(np.int64) for x in place_lines(book, light, zone, n_zones=n_zones))
+    if selection.accepted_w.shape != book.quantity_w.shape or light.capability_w.shape[2] != n_units:
+        found = Findings("selection", book.n_lines)
+        found.add("FX-M240", "the selection does not belong to this book and this light")
+        found.raise_errors(OfferError)
     inside = perimeter >= 0
     zone_of = np.full(light.n_perimeters, -1, np.int64)
-    zone_of[perimeter[inside]] = of_line[inside]  # select_global refuses a perimeter in two zones
+    zone_of[perimeter[inside]] = of_line[inside]
     zone_of[zone_of < 0] = 0  # nothing is offered there
     # preorder: the root, then each zone with its perimeters behind it
     order = np.argsort(zone_of, kind="stable")
@@ -334,7 +345,7 @@ def cleared_global(
     upper[:, at_zone] = np.where(wanted < 0, wanted, NO_BOUND)
     upper[:, at_perimeter], lower[:, at_perimeter] = light.capability_w[UP].T, -light.capability_w[DOWN].T
 
-    quantity = np.ascontiguousarray(_per_unit(book.quantity_w, selection.mtu).T)
+    quantity = np.ascontiguousarray(per_unit(book.quantity_w, selection.mtu).T)
     quarters = book.n_steps // n_units
     accepted = np.ascontiguousarray(selection.accepted_w[:, ::quarters].T)
     barred = np.zeros(quantity.shape, np.uint8)

@@ -13,7 +13,7 @@ from flexcore.market.merit_order import select_capped
 from flexcore.market.offers import OfferBook
 from flexcore.market.traffic_light import RED, TrafficLight
 from flexcore.market_day import MarketDay
-from flexcore.units import DOWN, UP, amount_ueur
+from flexcore.units import DOWN, UP, amount_ueur, exact_sum
 
 Int64s = npt.NDArray[np.int64]
 Unit = Literal["hour", "quarter"]
@@ -138,7 +138,7 @@ class GlobalSelection:
 
         quarters = 4 if self.mtu == "hour" else 1
         line, unit = np.nonzero(self.reason != NOT_OFFERED)
-        offered = _per_unit(book.quantity_w, self.mtu)
+        offered = per_unit(book.quantity_w, self.mtu)
         return pa.table(
             {
                 "line": book.line_id[line],
@@ -152,7 +152,7 @@ class GlobalSelection:
         )
 
 
-def _per_unit(quantity_w: Int64s, mtu: Unit) -> Int64s:
+def per_unit(quantity_w: Int64s, mtu: Unit) -> Int64s:
     """What a line can keep up through a market time unit: the least of its quarter-hours."""
     if mtu == "quarter":
         return quantity_w
@@ -168,8 +168,18 @@ def _largest_of_unit(values: Int64s, mtu: Unit) -> Int64s:
     return np.take_along_axis(hours, at, axis=-1)[..., 0]
 
 
-def _check_zones(perimeter: npt.NDArray[np.int32], zone: npt.NDArray[np.int32]) -> None:
-    pairs = np.unique(np.stack([perimeter[perimeter >= 0], zone[perimeter >= 0]], axis=1), axis=0)
+def place_lines(
+    book: OfferBook, light: TrafficLight, zone: npt.ArrayLike | int, *, n_zones: int
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Check and return the perimeter, -1 for none, and the zone of each line; no perimeter lies in two zones."""
+    given = np.asarray(zone)
+    of_line = np.broadcast_to(given, (book.n_lines,)) if given.size == 1 else given
+    zones = as_int(of_line, "zone", dtype=np.int32, shape=(book.n_lines,), lo=0, hi=n_zones - 1)
+    perimeter = as_int(
+        book.perimeter, "perimeter", dtype=np.int32, shape=(book.n_lines,), lo=-1, hi=light.n_perimeters - 1
+    )
+    inside = perimeter >= 0
+    pairs = np.unique(np.stack([perimeter[inside], zones[inside]], axis=1), axis=0)
     names, counts = np.unique(pairs[:, 0], return_counts=True)
     if (counts > 1).any():
         found = Findings("perimeters")
@@ -177,6 +187,7 @@ def _check_zones(perimeter: npt.NDArray[np.int32], zone: npt.NDArray[np.int32]) 
         hint = "draw perimeters within a zone; only then is the merit order exact"
         found.add("FX-M108", f"{bad.size} perimeters lie in more than one zone", ids=bad, hint=hint)
         found.raise_errors(OfferError)
+    return perimeter, zones
 
 
 def select_global(
@@ -222,15 +233,9 @@ def select_global(
     need is the largest residual of its quarters, an hourly offer the least quantity of its quarters.
     """
     day.check_steps(book.n_steps, "quantity_w")
-    n_zones = int(need.residual_w.shape[0])
     mtu = light.mtu
-    of_line = np.broadcast_to(np.asarray(zone), (book.n_lines,))
-    zones = as_int(of_line, "zone", dtype=np.int32, shape=(book.n_lines,), lo=0, hi=n_zones - 1)
-    perimeter = as_int(
-        book.perimeter, "perimeter", dtype=np.int32, shape=(book.n_lines,), lo=-1, hi=light.n_perimeters - 1
-    )
-    _check_zones(perimeter, zones)
-    offered = _per_unit(book.quantity_w, mtu)
+    perimeter, zones = place_lines(book, light, zone, n_zones=int(need.residual_w.shape[0]))
+    offered = per_unit(book.quantity_w, mtu)
     wanted = _largest_of_unit(need.residual_w, mtu)
     cap = np.iinfo(np.int64).max if price_cap_ueur_per_mwh is None else price_cap_ueur_per_mwh
     payable = book.price_ueur_per_mwh <= cap
@@ -254,7 +259,7 @@ def select_global(
     accepted_w = day.from_mtu(taken, mtu)
     signed = day.from_mtu(per_zone * np.sign(wanted), mtu)
     energy = accepted_w.sum(axis=1)
-    cost = int(amount_ueur(energy, book.price_ueur_per_mwh).sum())
+    cost = exact_sum(amount_ueur(energy, book.price_ueur_per_mwh))
     selection = GlobalSelection(accepted_w, need, wanted, unserved, need.residual_w - signed, reason, mtu, cost)
     check_selection(selection.accepted_w, book, light)
     return selection

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from flexcore.errors import OfferError, ValidationError
 from flexcore.kernels.market import explain as kernels
 from flexcore.market.cleared import cleared_global, cleared_local, cleared_tables
 from flexcore.market.clearing import clear, clear_local
@@ -11,6 +12,7 @@ from flexcore.market.explain_codes import CODE, CODE_NAMES, SENTENCES
 from flexcore.market.explanation import NEED, OFFER, VOLTAGE_NEED, Cuts
 from flexcore.market.global_selection import select_global
 from flexcore.market.pricing import NO_PRICE, local_prices, pay
+from flexcore.units import UP
 from tests.market.clearing_cases import forest, random_bounds, random_offers, random_tree, rows_of
 from tests.market.test_clearing_oracle import voltage_case
 from tests.market.test_global_selection import DAY, book_of, light_of, need_of
@@ -340,3 +342,22 @@ def test_global_reasons_are_true_and_prices_support_every_selection():
         "perimeter_full", "dearer", "marginal", "red_light", "no_perimeter", "price_cap", "other_direction",
         "exhausted", "blocked",
     }  # fmt: skip
+
+
+def test_what_does_not_belong_together_is_refused():
+    book, light, need = book_of([(1, UP, 0, 9), (2, UP, 1, 9)]), light_of([[5, 5], [5, 5]]), need_of(20, 20)
+    selection = select_global(book, need, light, DAY, zone=[0, 1])
+    for zone in ([0, 2], [-1, 0], [0, 1, 1], [0.5, 1]):
+        with pytest.raises(ValidationError):
+            cleared_global(book, selection, light, zone=zone)
+        with pytest.raises(ValidationError):
+            select_global(book, need, light, DAY, zone=zone)
+    both = book_of([(1, UP, 0, 9), (2, UP, 0, 9)])
+    for other, zone in ((book_of([(1, UP, 0, 9)]), 0), (both, [0, 1])):
+        with pytest.raises(OfferError):
+            cleared_global(other, selection, light, zone=zone)
+    with pytest.raises(OfferError):
+        cleared_global(book, selection, light_of([[5, 5], [5, 5]], mtu="quarter"), zone=[0, 1])
+    cleared = cleared_global(book, selection, light, zone=[0, 1])
+    with pytest.raises(ValidationError):
+        cleared.with_barred(np.full((2, cleared.n_steps), max(CODE.values()) + 1))
