@@ -163,3 +163,11 @@ def test_a_refused_registration_changes_nothing(call, code, named):
     assert named <= {*finding.ids, *finding.rows}
     # tables are replaced as a whole or not at all, so the same objects are the same register
     assert all(getattr(reg, name) is before[name] for name in tables)
+
+
+@pytest.mark.parametrize("wrong", [5, None, [1, 2], {"offer_id": [[1], [1, 2]]}, {"order_id": [[1], [1, 2]]}])
+@pytest.mark.parametrize("call", [lambda table: fx.clear(table, {}), lambda table: fx.continuous_book(table)])
+def test_what_is_no_table_of_offers_or_orders_is_said_by_code(call, wrong):
+    with pytest.raises(OfferError) as error:
+        call(wrong)
+    assert {"FX-A001", "FX-A002", "FX-A008"} & set(error.value.codes)

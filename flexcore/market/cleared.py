@@ -8,12 +8,13 @@ import numpy.typing as npt
 
 from flexcore.arrays import as_float, as_int
 from flexcore.errors import Findings, OfferError, UnknownIdError
-from flexcore.market.clearing import ClearingResult, _elements, _plain
+from flexcore.market.clearing import ClearingResult
 from flexcore.market.explain_codes import CODE, ELEMENT, NODE, PERIMETER, ZONE
 from flexcore.market.global_selection import GlobalSelection, per_unit, place_lines
-from flexcore.market.local_clearing import GridLike, LocalSelection, RowsLike, _bound_w, _reach
+from flexcore.market.local_clearing import GridLike, LocalSelection, RowsLike, bound_w, path_reach
 from flexcore.market.merit_order import MAX_W, as_price, as_rank, as_time
 from flexcore.market.offers import OfferBook
+from flexcore.market.selection_tables import element_tree, plain_columns
 from flexcore.market.traffic_light import RED, TrafficLight
 from flexcore.market.tree_clearing import NO_BOUND, Book, Rows, Tree, activation, tie_order
 from flexcore.tables import check
@@ -175,9 +176,9 @@ def cleared_local(
     tree = Tree.from_preorder(np.asarray(forest.parent, np.int32), np.asarray(forest.last, np.int32))
     m = as_float(rows.m, "rows.m", shape=(n,))
     inner = Rows(
-        _bound_w(take(lower, "rows.lower_kw"), down=False), _bound_w(take(rows.upper_kw, "rows.upper_kw"), down=True),
+        bound_w(take(lower, "rows.lower_kw"), down=False), bound_w(take(rows.upper_kw, "rows.upper_kw"), down=True),
         take(rows.w_lower, "rows.w_lower"), take(rows.w_upper, "rows.w_upper"), np.ascontiguousarray(m[order]),
-        _reach(forest, m),
+        path_reach(forest, m),
     )  # fmt: skip
     time, ids = as_time(submitted_at, "submitted_at", n_offers), as_rank(offer_id, "offer_id", n_offers)
     book = Book(
@@ -229,17 +230,17 @@ def cleared_tables(
     UnknownIdError
         FX-M201 an element that the tree does not have.
     """
-    lines = check("clearing_offers", _plain(offers), error=OfferError)
-    wanted = check("clearing_needs", _plain(needs), error=OfferError)
+    lines = check("clearing_offers", plain_columns(offers), error=OfferError)
+    wanted = check("clearing_needs", plain_columns(needs), error=OfferError)
     empty: dict[str, Any] = {"element": [], "direction": [], "step": [], "capability_w": []}
-    caps = check("clearing_limits", empty if limits is None else _plain(limits), error=OfferError)
+    caps = check("clearing_limits", empty if limits is None else plain_columns(limits), error=OfferError)
     steps = result.steps
     foreign = result.accepted_w.shape != lines["step"].shape or (result.accepted_w > lines["quantity_w"]).any()
     if foreign or not np.isin(np.concatenate([lines["step"], wanted["step"]]), steps).all():
         found = Findings("result", lines["step"].size)
         found.add("FX-M240", "the result does not belong to these tables of offers and needs")
         found.raise_errors(OfferError)
-    keys, tree, at_preorder = _elements(grid, parent, (lines, wanted, caps))
+    keys, tree, at_preorder = element_tree(grid, parent, (lines, wanted, caps))
     place = {key: k for k, key in enumerate(keys)}
     unknown = sorted({str(key) for x in (lines, wanted, caps) for key in x["element"].tolist() if key not in place})
     if unknown:

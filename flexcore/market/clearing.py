@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.errors import Findings, GridError, OfferError, UnknownIdError, check_option
+from flexcore.errors import Findings, OfferError, UnknownIdError, check_option
 from flexcore.market.local_clearing import (
     ENGINES,
     REASONS,
@@ -20,10 +20,10 @@ from flexcore.market.local_clearing import (
     select_rows,
     total_cost,
 )
-from flexcore.market.merit_order import as_rank, as_time, select_capped
-from flexcore.market.tree_clearing import NO_BOUND, Book, Rows, Tree, activation, explain, tie_order
+from flexcore.market.merit_order import as_rank, select_capped
+from flexcore.market.selection_tables import element_tree, plain_columns
+from flexcore.market.tree_clearing import NO_BOUND, Book, Rows, activation, explain, tie_order
 from flexcore.tables import check
-from flexcore.tables.check import Columns
 from flexcore.units import DOWN, UP, to_eur
 
 __all__ = ["ENGINES", "REASONS", "ClearingResult", "LocalSelection", "clear", "clear_local", "select_capped"]
@@ -189,10 +189,10 @@ def clear(
             allow_counter=allow_counter, method=method, ties=ties, over_procurement=over_procurement,
             decided_at=decided_at, time_limit_s=time_limit_s, n_threads=n_threads,
         )  # fmt: skip
-    lines = check("clearing_offers", _plain(offers), error=OfferError)
-    wanted = check("clearing_needs", _plain(needs), error=OfferError)
+    lines = check("clearing_offers", plain_columns(offers), error=OfferError)
+    wanted = check("clearing_needs", plain_columns(needs), error=OfferError)
     empty: dict[str, Any] = {"element": [], "direction": [], "step": [], "capability_w": []}
-    caps = check("clearing_limits", empty if limits is None else _plain(limits), error=OfferError)
+    caps = check("clearing_limits", empty if limits is None else plain_columns(limits), error=OfferError)
     found = Findings("offers", lines["step"].size)
     n_steps = None if day is None else int(day.n_steps)
     for name, table in (("offers", lines), ("needs", wanted), ("limits", caps)):
@@ -210,7 +210,7 @@ def clear(
     found.raise_errors(OfferError)
 
     flat = grid is None and parent is None
-    elements, tree, at_preorder = _elements(grid, parent, (lines, wanted, caps))
+    elements, tree, at_preorder = element_tree(grid, parent, (lines, wanted, caps))
     place = {key: k for k, key in enumerate(elements)}
     found = Findings("elements")
     for name, table in (("offers", lines), ("needs", wanted), ("limits", caps)):
@@ -307,66 +307,3 @@ def clear(
         lines["offer_id"], way, lines["step"], taken, outcome.reason[step, line], blocked, steps,
         np.array(ENGINES)[outcome.engine], outcome.unserved, total_cost(taken, lines["price_ueur_per_mwh"]),
     )  # fmt: skip
-
-
-def _plain(table: Any) -> Any:
-    """Take directions as words and times as times, before the table is checked."""
-    if isinstance(table, Mapping):
-        given = {str(name): values for name, values in table.items()}
-    else:
-        import pyarrow as pa
-
-        arrow = table if isinstance(table, pa.Table) else pa.table(table)
-        given = {name: arrow.column(name) for name in arrow.column_names}
-    columns = {name: np.asarray(values) for name, values in given.items()}
-    way = columns.get("direction")
-    if way is not None and way.dtype.kind in "UO" and all(value in ("up", "down") for value in way.ravel().tolist()):
-        columns["direction"] = np.where(way == "down", DOWN, UP).astype(np.int8)
-    time = columns.get("submitted_at")
-    if time is not None and time.dtype.kind in "MO":
-        columns["submitted_at"] = as_time(given["submitted_at"], "submitted_at", time.size)
-    return columns
-
-
-def _elements(
-    grid: GridLike | None, parent: Any, tables: tuple[Columns, ...]
-) -> tuple[list[Any], Tree, npt.NDArray[np.int64]]:
-    """Return the keys of all elements, their tree under one added root, and the preorder position of each."""
-    if grid is not None:
-        forest = grid.forest
-        above = np.r_[-1, np.asarray(forest.parent, np.int64) + 1]
-        last = np.r_[above.size, np.asarray(forest.last, np.int64) + 1]
-        tree = Tree.from_preorder(above.astype(np.int32), last.astype(np.int32))
-        return np.asarray(grid.node_ids).tolist(), tree, np.asarray(forest.rank, np.int64) + 1
-    if parent is None:
-        keys = sorted({key for table in tables for key in table["element"].tolist()}, key=lambda k: (str(type(k)), k))
-        count = len(keys)
-        above = np.r_[-1, np.zeros(count, np.int32)].astype(np.int32)
-        last = np.r_[count + 1, np.arange(2, count + 2)].astype(np.int32)
-        return keys, Tree.from_preorder(above, last), np.arange(1, count + 1)
-    table = check("clearing_parents", parent, error=GridError)
-    keys = table["element"].tolist()
-    place = {key: k for k, key in enumerate(keys)}
-    children: list[list[int]] = [[] for _ in keys]
-    stack: list[int] = []
-    for k in sorted(range(len(keys)), key=lambda k: keys[k], reverse=True):  # the order of rows does not matter
-        up = place.get(table["parent"][k].item(), k)
-        (stack if up == k else children[up]).append(k)
-    position = np.full(len(keys), -1, np.int64)
-    parents, ends = [-1], [len(keys) + 1]
-    above_of = dict.fromkeys(stack, 0)
-    while stack:
-        k = stack.pop()
-        position[k] = len(parents)
-        parents.append(above_of[k])
-        ends.append(len(parents))
-        above_of.update(dict.fromkeys(children[k], int(position[k])))
-        stack.extend(children[k])
-    looped = np.flatnonzero(position < 0)
-    if looped.size:
-        found = Findings("parent", len(keys))
-        found.add("FX-M205", "parents form a loop", field="parent", rows=looped, ids=table["element"][looped])
-        found.raise_errors(GridError)
-    for i in range(len(parents) - 1, 0, -1):
-        ends[parents[i]] = max(ends[parents[i]], ends[i])
-    return keys, Tree.from_preorder(np.array(parents, np.int32), np.array(ends, np.int32)), position

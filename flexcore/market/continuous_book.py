@@ -1,6 +1,5 @@
 """Continuous trading with grid room: price-time priority, and no trade that a row of the grid does not allow."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,9 +9,8 @@ from flexcore.arrays import as_float, as_int
 from flexcore.chunks import run_chunks
 from flexcore.errors import Findings, GridError, OfferError, UnknownIdError
 from flexcore.market.book_result import COMPLETIONS, KINDS, STATES, BookResult
-from flexcore.market.clearing import _elements
 from flexcore.market.local_clearing import GridLike, RowsLike
-from flexcore.market.merit_order import as_time
+from flexcore.market.selection_tables import element_tree, plain_columns
 from flexcore.market.tree_clearing import Tree
 from flexcore.tables import check
 from flexcore.tables.check import Columns
@@ -97,9 +95,9 @@ def continuous_book(
     An arrival takes O(log n) time for each order that it meets, plus the depth of its element. With voltage rows each
     order met looks at all of them.
     """
-    book = check("book_orders", _plain(orders), error=OfferError)
+    book = check("book_orders", plain_columns(orders, words=_WORDS, times=_TIMES), error=OfferError)
     empty: dict[str, Any] = {"element": [], "direction": [], "step": [], "capability_w": []}
-    caps = check("clearing_limits", empty if limits is None else _plain(limits), error=OfferError)
+    caps = check("clearing_limits", empty if limits is None else plain_columns(limits), error=OfferError)
     _refuse(book)
     arrived = book["arrived_at"]
     last = arrived.max() if arrived.size else 0  # times may all be negative, such as minutes before the gate
@@ -109,7 +107,7 @@ def continuous_book(
         found.add("FX-M263", "rows are given without their grid", hint="pass grid=")
         found.raise_errors(GridError)
     named: tuple[Columns, ...] = tuple({"element": np.unique(table["element"])} for table in (book, caps))
-    keys, tree, at_preorder = _elements(grid, parent, named)
+    keys, tree, at_preorder = element_tree(grid, parent, named)
     node = _positions(keys, at_preorder, book, "orders")
     cap_node = _positions(keys, at_preorder, caps, "limits")
 
@@ -142,27 +140,6 @@ def continuous_book(
         partner, book["step"][buyer], log[:, 3], book["arrived_at"][event], price, partner_price, np.array(keys), steps,
         np.ascontiguousarray(y[:, at_preorder].T), _total(log[:, 3], paid), _total(log[:, 3], surplus),
     )  # fmt: skip
-
-
-def _plain(table: Any) -> dict[str, Any]:
-    """Take words as codes and times as whole numbers, before the table is checked."""
-    if isinstance(table, Mapping):
-        given = {str(name): values for name, values in table.items()}
-    else:
-        import pyarrow as pa
-
-        arrow = table if isinstance(table, pa.Table) else pa.table(table)
-        given = {name: arrow.column(name) for name in arrow.column_names}
-    columns: dict[str, Any] = {name: np.asarray(values) for name, values in given.items()}
-    for name, words in _WORDS.items():
-        values = columns.get(name)
-        if values is not None and values.dtype.kind in "UO" and np.isin(values.astype(str), words).all():
-            columns[name] = (values.astype(str)[..., None] == np.array(words)).argmax(axis=-1)
-    for name in _TIMES:
-        values = columns.get(name)
-        if values is not None and values.dtype.kind in "MO":
-            columns[name] = as_time(given[name], name, values.size)
-    return columns
 
 
 def _refuse(book: Columns) -> None:

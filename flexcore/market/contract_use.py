@@ -9,9 +9,9 @@ import numpy.typing as npt
 from flexcore.arrays import as_int, as_keys
 from flexcore.chunks import run_chunks
 from flexcore.errors import Findings, OfferError, check_option
-from flexcore.market.clearing import _plain
 from flexcore.market.long_term import ContractBook
 from flexcore.market.merit_order import MAX_W, as_price, as_rank, as_time
+from flexcore.market.selection_tables import plain_columns
 from flexcore.market.service_windows import Int64s, positions
 from flexcore.market_day import MarketDay
 from flexcore.tables import check
@@ -296,7 +296,7 @@ def join_offers(lines: ContractOffers, offers: Any, *, contracts: Place = "befor
         FX-E002 an unknown place.
     """
     check_option("contracts", contracts, ("before", "beside"))
-    table = check("clearing_offers", _plain(offers), error=OfferError)
+    table = check("clearing_offers", plain_columns(offers), error=OfferError)
     n = table["step"].size
     line, step = np.nonzero(lines.quantity_w > 0)
     stage = _stages(n, lines, contracts)

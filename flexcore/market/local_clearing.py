@@ -330,7 +330,7 @@ def clear_local(
 
     # only steps with a need are worked on: elsewhere nothing is bought
     dust_kw = 1e-6
-    reach = _reach(forest, as_float(rows.m, "rows.m", shape=(n,)))
+    reach = path_reach(forest, as_float(rows.m, "rows.m", shape=(n,)))
     reach_user = reach[forest.rank]
     no_reach = 1e-6 * np.abs(reach_user)[:, None]
     wanted = ((lower > dust_kw) | (upper < -dust_kw)).any(axis=0)
@@ -343,8 +343,8 @@ def clear_local(
 
     tree = Tree.from_preorder(np.asarray(forest.parent, np.int32), np.asarray(forest.last, np.int32))
     inner = Rows(
-        _bound_w(take(lower), down=False),
-        _bound_w(take(upper), down=True),
+        bound_w(take(lower), down=False),
+        bound_w(take(upper), down=True),
         take(w_lower),
         take(w_upper),
         np.ascontiguousarray(np.asarray(rows.m, np.float64)[order]),
@@ -375,7 +375,7 @@ def clear_local(
     return LocalSelection(accepted, reason, at, np.array(ENGINES)[engine], unserved, unserved_voltage, cost)
 
 
-def _bound_w(kw: npt.NDArray[np.float64], *, down: bool) -> I8A:
+def bound_w(kw: npt.NDArray[np.float64], *, down: bool) -> I8A:
     """Round a bound against the offers: an upper bound down, a lower bound (a need, or minus a headroom) up."""
     watts = (kw_to_w_down if down else kw_to_w_up)(np.clip(kw, -_UNBOUNDED_KW, _UNBOUNDED_KW))
     watts[kw >= _UNBOUNDED_KW] = NO_BOUND
@@ -383,7 +383,7 @@ def _bound_w(kw: npt.NDArray[np.float64], *, down: bool) -> I8A:
     return np.ascontiguousarray(watts)
 
 
-def _reach(forest: ForestLike, m_user: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def path_reach(forest: ForestLike, m_user: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Sum of m over the path of each preorder position."""
     m, parent = m_user[forest.order], np.asarray(forest.parent)
     reach = np.where(parent >= 0, m, 0.0)

@@ -114,8 +114,8 @@ class _FeederProblem:
         limit_hi, limit_lo = np.full(n, np.inf), np.full(n, -np.inf)
         np.minimum.at(limit_hi, anchor, np.maximum(w_upper, 0.0))
         np.maximum.at(limit_lo, anchor, np.minimum(w_lower, 0.0))
-        w_most = _path_sum(np.maximum(m * y_most, m * y_least), last)
-        w_least = _path_sum(np.minimum(m * y_most, m * y_least), last)
+        w_most = path_sum(np.maximum(m * y_most, m * y_least), last)
+        w_least = path_sum(np.minimum(m * y_most, m * y_least), last)
         limit_hi[w_most <= limit_hi] = np.inf
         limit_lo[w_least >= limit_lo] = -np.inf
         dust = 1e-6 * np.abs(reach)
@@ -142,7 +142,7 @@ class _FeederProblem:
         nearest = _follow(nearest)
         before = nearest[parent[position]]
         above = np.where(kept[before] & (position > 0), row_of[before], -1)
-        path_m = _path_sum(m, last)
+        path_m = path_sum(m, last)
         self.kept = _Kept(position + lo, above, path_m[position] - np.where(above >= 0, path_m[before], 0.0))
         self.path_m = path_m[position]
         self.last = tree.last[self.kept.position].astype(np.int64)
@@ -233,7 +233,7 @@ class _FeederProblem:
         )
         low, high = np.r_[low, np.zeros(ng)], np.r_[high, np.full(ng, np.inf)]
         count_gaps = np.r_[np.zeros(nx + 2 * nk), np.ones(ng)]
-        first = _highs(count_gaps, want, -amount, wide, low, high)
+        first = minimise(count_gaps, want, -amount, wide, low, high)
         if first is None:
             raise FlexcoreError("the selection problem has no answer, although selecting nothing is one")
         least = float(count_gaps @ first.x)
@@ -347,7 +347,7 @@ class _FeederProblem:
         end = np.searchsorted(self.columns.position, self.last)
         y = flow[end] - flow[first]
         ends = np.searchsorted(self.kept.position, self.last)
-        return y, _path_sum(self.kept.step_m * y / 1000.0, ends)
+        return y, path_sum(self.kept.step_m * y / 1000.0, ends)
 
     def tight_voltage(self, x_w: I8A, direction_down: bool) -> tuple[I8A, F8A]:
         """Return the kept rows whose voltage leaves less than 2 W for a direction, and their distance from the root."""
@@ -358,7 +358,7 @@ class _FeederProblem:
         return rows, self.path_m[rows]
 
 
-def _path_sum(values: F8A, last: I8A) -> F8A:
+def path_sum(values: F8A, last: I8A) -> F8A:
     """Sum along the path from the top, for nodes in preorder."""
     ends = np.zeros(values.size + 1)
     ends[:-1] = values
@@ -378,7 +378,7 @@ def _cheapest(cost: F8A, place: F8A, a_ub: Any, b_ub: F8A | None, a_eq: Any, low
     """
     from scipy import sparse
 
-    found = _highs(cost, a_ub, b_ub, a_eq, low, high)
+    found = minimise(cost, a_ub, b_ub, a_eq, low, high)
     if found is None:
         return None
     at_low, at_high = found.lower.marginals > _TOLERANCE, found.upper.marginals < -_TOLERANCE
@@ -388,13 +388,13 @@ def _cheapest(cost: F8A, place: F8A, a_ub: Any, b_ub: F8A | None, a_eq: Any, low
         if a_ub is not None and b_ub is not None:
             tight = found.ineqlin.marginals < -_TOLERANCE
             a_eq, b_eq = sparse.vstack([a_eq, a_ub[tight]]), np.r_[b_eq, b_ub[tight]]
-        earliest = _highs(place, a_ub, b_ub, a_eq, np.where(at_high, high, low), np.where(at_low, low, high), b_eq)
+        earliest = minimise(place, a_ub, b_ub, a_eq, np.where(at_high, high, low), np.where(at_low, low, high), b_eq)
         # within its tolerance the solver may find what it has just found to have no answer
         found = found if earliest is None else earliest
     return np.asarray(found.x, np.float64)
 
 
-def _highs(cost: F8A, a_ub: Any, b_ub: F8A | None, a_eq: Any, low: F8A, high: F8A, b_eq: F8A | None = None) -> Any:
+def minimise(cost: F8A, a_ub: Any, b_ub: F8A | None, a_eq: Any, low: F8A, high: F8A, b_eq: F8A | None = None) -> Any:
     """Minimise by HiGHS dual simplex (a vertex, the same on every run); None if there is no answer."""
     from scipy.optimize import linprog
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flexcore.market.cleared import Cleared
-from flexcore.market.lp_clearing import _highs, _path_sum
+from flexcore.market.lp_clearing import minimise, path_sum
 from flexcore.market.pricing import price_elements
 from flexcore.market.tree_clearing import NO_BOUND
 
@@ -90,7 +90,7 @@ def _feeder(cleared: Cleared, t: int, part: slice) -> tuple[F8A, float] | None:
     inner, nx = np.arange(1, n), offers.size
     m = rows.m[part]
     y = cleared.y_w[t, part]
-    w = _path_sum(m * y / 1000.0, tree.last[part].astype(np.int64) - part.start)
+    w = path_sum(m * y / 1000.0, tree.last[part].astype(np.int64) - part.start)
     used = rows.reach[part][rows.reach[part] > 0]
     unit = max(float(used.min()), float(used.max()) * 1e-4) if used.size else 1.0
     # a need holds at what it got, and nothing holds tighter than what the selection did
@@ -111,7 +111,7 @@ def _feeder(cleared: Cleared, t: int, part: slice) -> tuple[F8A, float] | None:
     equations = sparse.csr_matrix((value, (row, column)), shape=(2 * n, nx + 2 * n))
     low = np.concatenate([np.zeros(nx), y_low, w_low])
     high = np.concatenate([book.quantity_w[t, offers] / 1000.0, y_high, w_high])
-    answer: Any = _highs(np.concatenate([counted * scale, np.zeros(2 * n)]), None, None, equations, low, high)
+    answer: Any = minimise(np.concatenate([counted * scale, np.zeros(2 * n)]), None, None, equations, low, high)
     if answer is None:
         return None
     cost = float((counted * scale * cleared.accepted_w[t, offers] / 1000.0).sum())
