@@ -331,15 +331,25 @@ def ordering_shift(price: Int64s, stage: npt.ArrayLike) -> Int64s:
     -------
     ndarray of int64, shape (n,)
         [micro-EUR/MWh]
+
+    Raises
+    ------
+    OfferError
+        FX-A006 prices that lie too far apart.
+    ValidationError
+        FX-A001, FX-A002, FX-A006 prices or stages of wrong shape, type or range.
     """
-    stages = np.asarray(stage, np.int64)
+    offered = as_int(price, "price", shape=(None, None), lo=-_MAX_PRICE, hi=_MAX_PRICE)
+    stages = as_int(stage, "stage", shape=(offered.shape[0],))
     shift = np.zeros(stages.size, np.int64)
     dearest: int | None = None
-    for number in np.unique(stages):
+    for number in np.unique(stages) if offered.size else ():
         mine = stages == number
-        add = 0 if dearest is None else max(0, dearest + 1 - int(price[mine].min()))
+        add = 0 if dearest is None else max(0, dearest + 1 - int(offered[mine].min()))
+        if add > 2 * _MAX_PRICE:
+            _refuse_distance(np.flatnonzero(mine), stages.size)
         shift[mine] = add
-        dearest = max(int(price[mine].max()) + add, -(2**62) if dearest is None else dearest)
+        dearest = max(int(offered[mine].max()) + add, -(2**62) if dearest is None else dearest)
     return shift
 
 
@@ -362,8 +372,11 @@ def _same_keys(market: npt.NDArray[Any], own: npt.NDArray[Any]) -> npt.NDArray[A
 
 
 def _check_shifted(price: Int64s) -> None:
-    bad = np.flatnonzero((np.abs(price) > _MAX_PRICE).reshape(price.shape[0], -1).any(axis=1))
-    found = Findings("offers", price.shape[0])
+    _refuse_distance(np.flatnonzero((np.abs(price) > _MAX_PRICE).reshape(price.shape[0], -1).any(axis=1)), len(price))
+
+
+def _refuse_distance(bad: npt.NDArray[np.intp], n: int) -> None:
+    found = Findings("offers", n)
     if bad.size:
         hint = "prices of all stages together must stay below 2^50 micro-EUR/MWh"
         found.add("FX-A006", "prices lie too far apart to put stages in order", rows=bad, hint=hint)

@@ -322,6 +322,16 @@ def test_ordering_shift_keeps_stages_apart_by_as_little_as_it_can():
     assert ordering_shift(price, [0, 0, 1, -1]).tolist() == [2, 2, 11, 0]  # 3 | 4..11 | 12..
     assert ordering_shift(np.array([[1], [5], [9]]), [0, 1, 2]).tolist() == [0, 0, 0]
     assert ordering_shift(np.zeros((0, 1), np.int64), []).tolist() == []
+    assert ordering_shift(np.zeros((2, 0), np.int64), [0, 1]).tolist() == [0, 0]
+
+
+def test_stages_and_prices_that_cannot_be_put_in_order_are_refused():
+    for price, stage in (([[2**62], [0]], [0, 1]), ([[1], [2]], [0]), ([[1]], [float("nan")]), ([1, 2], [0, 1])):
+        with pytest.raises(ValidationError):
+            ordering_shift(np.array(price), stage)
+    far = np.resize([[2**50], [-(2**50)]], (8000, 1))  # each stage begins far below where the last one ends
+    with pytest.raises(OfferError):
+        ordering_shift(far, np.arange(8000))
 
 
 @pytest.mark.rule("LTC-01")
