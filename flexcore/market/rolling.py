@@ -125,6 +125,7 @@ class RollingMarket:
     """
 
     __slots__ = (
+        "_earlier",
         "awards_w",
         "books",
         "day",
@@ -180,6 +181,8 @@ class RollingMarket:
         self.split_policy = split_policy
         self.n_threads = n_threads
         self.records: list[StageRecord] = []
+        #: Slots that each buyer of the current stage held before it.
+        self._earlier: dict[int, npt.NDArray[np.bool_]] = {}
 
     def run(
         self, rules: Mapping[str, StageRules], *, progress: Callable[[str], None] | None = None
@@ -247,6 +250,7 @@ class RollingMarket:
     def _open(self, session: Session) -> list[_Opened]:
         """Release what the buyers hold preliminarily, let BSPs restate, check what they still may sell."""
         released = [self._release(session, operator) for operator in session.operators]
+        self._earlier = {operator: self.slots.held(operator) for operator in session.operators}
         self.slots.mark_recovery(carry_on=session.operators, step=session.plan.start)
         opened = []
         for operator, before in zip(session.operators, released, strict=True):
@@ -343,6 +347,8 @@ class RollingMarket:
         offered = np.zeros(standing.shape[:2], np.bool_)
         offered[of_member, book.pods] = True
         too_much |= (~offered & cut.any(axis=2)).any(axis=0)
+        # what an earlier stage awarded is not this purchase's, even where its line has as much from other PODs
+        too_much |= (self._earlier[purchase.operator] & cut.any(axis=0)).any(axis=1)
         over_line = np.asarray((of_lines > purchase.accepted_w).any(axis=1))
         too_much[book.pods[over_line[book.line_of_member]]] = True
         bad = np.flatnonzero(too_much)

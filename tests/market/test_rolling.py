@@ -416,6 +416,39 @@ def test_in_a_joint_market_both_buy_at_once_and_never_the_same_pod():
     assert "DSO and TSO" in market.sequencer.messages.to_arrow()["receiver"].to_pylist()
 
 
+@pytest.mark.rule("MUT-05")
+def test_a_request_goes_on_into_the_next_session_without_a_pause():
+    slots = Slots(4, 96, recovery_steps=[4] * 4)
+    market = run({"LFP_1": hours(3_000, slice(0, 24)), "LFP_2": hours(3_000, slice(16, 24))}, slots=slots)
+    assert (market.awards_w[LOCAL, UP, 0, :24] == 3_000).all()
+    assert not market.awards_w[LOCAL, UP, 1].any()
+
+
+@pytest.mark.rule("CHK-02")
+def test_only_what_this_stage_awarded_can_be_taken_back():
+    stages = (Stage("ONE", (GLOBAL,), 200, 180), Stage("TWO", (GLOBAL,), 150, 105))
+    refused = []
+
+    def take(session, purchases, market):
+        cut_w = np.zeros((2, 4, 96), np.int64)
+        cut_w[UP, 2, HOUR_1] = 1_000  # POD 2 is of the first stage; the second has as much of POD 0 in the same line
+        if session.name == "TWO_1":
+            before = market.awards_w.copy()
+            with pytest.raises(OfferError) as error:
+                market.take_back(purchases[0], cut_w)
+            refused.append(error.value.codes)
+            np.testing.assert_array_equal(market.awards_w, before)
+            market.take_back(purchases[0], cut_w[:, [2, 1, 0, 3]])
+            assert purchases[0].cut_w[0, HOUR_1].tolist() == [1_000] * 4
+        return 0
+
+    rule = partial(merit_order, {"ONE_1": hours(4_000, HOUR_1), "TWO_1": hours(3_000, HOUR_1)})
+    market = RollingMarket(DAY, BOOKS, POWER, stages=stages)
+    market.run({stage.market: StageRules(rule, check=take) for stage in stages})
+    assert refused == [("FX-M285",)]
+    assert market.awards_w[GLOBAL, UP, :, 0].tolist() == [2_000, 0, 4_000, 0]
+
+
 def random_day(stages, seed, date, limited):
     """A day under a clearing that accepts anything, with every rule of mutual unavailability checked on the way."""
     day, rng = MarketDay(date), np.random.default_rng(seed)
