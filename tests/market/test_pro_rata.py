@@ -190,6 +190,54 @@ def test_filling_under_nested_limits_equals_the_reference():
     assert n_filled > 20
 
 
+def two_offers(parent, lower, upper, node, quantity_w, **voltage):
+    """Two offers up of one price, the first in the order of ties first."""
+    grid, rows = forest(parent), rows_of(lower, upper, **voltage)
+    offers = {
+        "node": node, "direction": [0, 0], "quantity_w": np.array(quantity_w)[:, None],
+        "price_ueur_per_mwh": [5, 5], "offer_id": [0, 1],
+    }  # fmt: skip
+    return cleared_local(grid, rows, clear_local(grid, rows, **offers), **offers)
+
+
+def test_where_shares_would_break_a_voltage_row_only_one_node_shares():
+    m, none = [0.0, 1e-3, 1e-3], np.full(3, INF)
+    limit = np.array([INF, INF, 1e-3 * 10 + 1e-3 * 2])  # 10 kW at node 1, of which node 2 may give 2 kW
+    given = (-1, 0, 1), [-INF, 10_000, -INF], [INF] * 3, [1, 2], [10_000, 10_000]
+    cleared = two_offers(*given, m=m, w_lower=-none, w_upper=limit)
+    assert cleared.accepted_w.tolist() == [[10_000, 0]]
+    assert share_margin(cleared).accepted_w[:, 0].tolist() == [10_000, 0]
+    free = two_offers(*given, m=m, w_lower=-none, w_upper=none)
+    assert share_margin(free).accepted_w[:, 0].tolist() == [5_000, 5_000]
+
+
+def test_feeders_share_nothing_and_a_full_class_is_not_shared():
+    cleared = two_offers((-1, 0, 0), [-INF] * 3, [INF] * 3, [1, 2], [10, 10])
+    apart = share_margin(cleared.with_accepted(np.array([[10, 4]])))
+    assert apart.accepted_w[:, 0].tolist() == [10, 4]
+    assert apart.n_classes == 0
+    full = share_margin(two_offers((-1, 0), [-INF, 30], [INF, INF], [1, 1], [10, 10]))
+    assert full.n_classes == 0
+    assert not full.shared.any()
+
+
+def test_where_no_class_can_be_filled_what_lies_below_a_passed_row_keeps_its_sum():
+    parent = [2, 6, 4, 0, 5, -1, 3, 1]
+    lower = [-19, -18, 5, -INF, -INF, -INF, 4, 23]
+    upper = [INF, INF, 8, 6, INF, -25, INF, 37]
+    offers = {
+        "node": [3, 2, 6], "direction": [1, 0, 0], "quantity_w": np.array([[7], [6], [11]]),
+        "price_ueur_per_mwh": [1] * 3, "submitted_at": [1, 1, 0], "offer_id": [0, 1, 2],
+    }  # fmt: skip
+    grid, rows = forest(parent), rows_of(lower, upper)
+    cleared = cleared_local(grid, rows, clear_local(grid, rows, allow_counter=True, **offers), **offers)
+    result = share_margin(cleared)
+    net = reference.net(parent, offers["node"], offers["direction"], result.accepted_w[:, 0])
+    assert result.n_rows_held > 0
+    assert net[6] >= 4  # the need deeper down
+    assert result.accepted_w.sum() == cleared.accepted_w.sum() == 5
+
+
 def test_indivisible_offers_keep_what_they_have_and_threads_change_nothing():
     rng = np.random.default_rng(3)
     for _ in range(20):
