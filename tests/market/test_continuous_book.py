@@ -103,6 +103,13 @@ def test_a_full_element_lets_the_next_best_trade_and_the_rest_stays():
     }  # fmt: skip
 
 
+def test_limits_for_down_hold_beside_those_for_up_and_the_tightest_of_several_counts():
+    lines = (("offer", "c", "down", 9, 1), ("request", "a", "down", 30, 9), ("offer", "d", "up", 9, 1))
+    result = book(*lines, limits=[("b", "down", 5), ("c", "down", 7), ("b", "down", 6), ("c", "up", 1)])
+    assert traded(result) == [(1, 0, 5, 1)]
+    assert result.y_w[result.elements == "b"].tolist() == [[-5]]
+
+
 @pytest.mark.parametrize("rescan", [False, True])
 def test_room_that_comes_back_serves_what_waits_only_if_asked_for(rescan):
     result = book(
@@ -150,6 +157,8 @@ def test_orders_end_by_expiry_or_cancellation_before_what_arrives_then():
     )  # fmt: skip
     assert traded(result) == [(4, 2, 5, 3)]
     assert states(result) == ["expired", "cancelled", "filled", "resting", "part"]
+    both = book(("offer", "b", "up", 5, 1, {"expires_at": 4, "cancelled_at": 5}), closes_at=9)
+    assert states(both) == ["expired"]  # what comes first
     later = book(("offer", "b", "up", 5, 1, {"expires_at": 4}), closes_at=4)
     assert states(later) == ["expired"]
     assert states(book(("offer", "b", "up", 5, 1, {"expires_at": 4}), closes_at=3)) == ["resting"]

@@ -247,6 +247,9 @@ def test_cuts_before_the_selection_are_reasons_of_offers_and_of_needs():
     ]
     assert told.subject.tolist() == [NEED] * 3 + [OFFER] * 2
     assert told.by.tolist() == [None, None, "MSD_2", "MSD_2", None]
+    # what was never offered explains the need, but is no row of an offer
+    withheld = explain(cleared, withheld=cuts, session="LFP_3")
+    assert withheld.sentences() == told.sentences()[:3]
 
 
 def test_explanations_do_not_depend_on_threads():

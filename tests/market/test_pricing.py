@@ -10,6 +10,7 @@ from flexcore.kernels.market import explain, local_prices, pro_rata
 from flexcore.market.cleared import cleared_local, cleared_tables
 from flexcore.market.clearing import clear, clear_local
 from flexcore.market.explain import explain as explain_cleared
+from flexcore.market.explain import explain as explain_selection
 from flexcore.market.explain_codes import CODE
 from flexcore.market.pricing import NO_PRICE, clearing_prices, congestion_rent, pay
 from flexcore.market.pricing import local_prices as price_locally
@@ -195,14 +196,19 @@ def test_what_cannot_be_paid_is_refused_by_code():
     assert unknown.value.codes == ("FX-M201",)
 
 
-def test_voltage_prices_support_what_tree_prices_cannot():
+@pytest.mark.parametrize("kind", ["limits", "voltage only"])
+def test_voltage_prices_support_what_tree_prices_cannot(kind):
     rng = np.random.default_rng([2, 3])
-    n_priced = 0
+    n_priced = n_open = 0
     for _ in range(60):
-        parent, lower, upper, m, _, w_lower, w_upper, offers = voltage_case(rng, "limits")
+        parent, lower, upper, m, _, w_lower, w_upper, offers = voltage_case(rng, kind)
         grid, rows = forest(parent), rows_of(lower, upper, m, w_lower, w_upper)
         cleared = cleared_local(grid, rows, clear_local(grid, rows, **offers), **offers)
         exact, lp = price_locally(cleared), voltage_prices(cleared)
+        # also where a need stays open: it holds at what it got
+        used = offers["node"][(offers["quantity_w"][:, 0] > 0) & (cleared.barred[0] == 0)]
+        assert np.isfinite(lp.price[used][~exact.priced[used]]).all()
+        n_open += any(row["subject"] == "voltage need" for row in explain_selection(cleared).to_arrow().to_pylist())
         assert not np.isfinite(lp.price[exact.priced]).any()
         for o, i in enumerate(offers["node"]):
             value = lp.price[i, 0]
@@ -218,6 +224,7 @@ def test_voltage_prices_support_what_tree_prices_cannot():
             if accepted < offers["quantity_w"][o, 0] - 10:
                 assert bid >= paid - tolerance
     assert n_priced > 100
+    assert n_open > 5
 
 
 def test_every_kernel_has_one_signature():
