@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.errors import Findings, OfferError, TimeSeriesError, UnknownIdError
+from flexcore.errors import Findings, OfferError, TimeSeriesError
 from flexcore.market.bid_problem import BidProblem, Bids, Requests
 from flexcore.market.local_clearing import GridLike, refuse_twins
 from flexcore.market.merit_order import as_rank
@@ -90,41 +90,33 @@ def read_problem(
     decided_at: Any,
 ) -> tuple[BidProblem, Columns]:
     """Return the problem and the checked table of offers; errors as in `flexcore.market.clearing.clear`."""
-    from flexcore.market.clearing import _elements, _plain
+    from flexcore.market.selection_tables import element_positions, element_tree, plain_columns
 
-    given = _plain(offers)
+    given = plain_columns(offers)
     if "expires_at" in given:
         given["expires_at"] = _seconds(given["expires_at"], day, "expires_at")
     lines = check("clearing_bids", given, error=OfferError)
-    wanted = check("clearing_requests", _plain(needs), error=OfferError)
+    wanted = check("clearing_requests", plain_columns(needs), error=OfferError)
     empty: dict[str, Any] = {"element": [], "direction": [], "step": [], "capability_w": []}
-    caps = check("clearing_limits", empty if limits is None else _plain(limits), error=OfferError)
+    caps = check("clearing_limits", empty if limits is None else plain_columns(limits), error=OfferError)
     empty = {"offer_id": lines["offer_id"][:0], "element": [], "power_w": []}
     spots = check("clearing_places", empty if places is None else places, error=OfferError)
     _check_steps((("offers", lines), ("needs", wanted), ("limits", caps)), day)
-    elements, tree, at_preorder = _elements(grid, parent, (lines, wanted, caps, spots))
+    elements, tree, at_preorder = element_tree(grid, parent, (lines, wanted, caps, spots))
+    position = element_positions(elements, at_preorder, offers=lines, needs=wanted, limits=caps, places=spots)
     where = {key: int(at_preorder[k]) for k, key in enumerate(elements)}
-    found = Findings("elements")
-    for name, table in (("offers", lines), ("needs", wanted), ("limits", caps), ("places", spots)):
-        bad = np.array([row for row, key in enumerate(table["element"].tolist()) if key not in where], np.int64)
-        if bad.size:
-            found.add("FX-M201", f"{name} names unknown elements", field="element", rows=bad, ids=table["element"][bad])
-    found.raise_errors(UnknownIdError)
-
-    def positions(table: Columns) -> npt.NDArray[np.int32]:
-        return np.array([where[key] for key in table["element"].tolist()], np.int32)
 
     steps = np.unique(np.concatenate([lines["step"], wanted["step"]]))
-    requests = _requests(wanted, positions(wanted), steps)
-    rows, lower, upper = _bounds(tree, steps, requests, caps, positions(caps))
+    requests = _requests(wanted, position["needs"], steps)
+    rows, lower, upper = _bounds(tree, steps, requests, caps, position["limits"])
     clock = None if decided_at is None else int(np.ravel(_seconds([decided_at], day, "decided_at"))[0])
-    spread, place = _spread(lines, positions(lines), spots, positions(spots), tree)
-    bids = _bids(lines, positions(lines), steps, place, clock)
+    spread, place = _spread(lines, position["offers"], spots, position["places"], tree)
+    bids = _bids(lines, position["offers"], steps, place, clock)
     if group is not None and not allow_counter and bids.node.size:
         bids = _without_counter(tree, rows, bids, {where[k]: v for k, v in group.items() if k in where})
     name_at = np.full(tree.parent.size, None, object)
-    for key, position in where.items():
-        name_at[position] = key
+    for key, at in where.items():
+        name_at[at] = key
     return BidProblem(tree, rows, lower, upper, steps, name_at, bids, requests, spread), lines
 
 

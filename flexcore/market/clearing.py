@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.errors import Findings, OfferError, UnknownIdError, check_option
+from flexcore.errors import Findings, OfferError, check_option
 from flexcore.market.local_clearing import (
     ENGINES,
     REASONS,
@@ -21,7 +21,7 @@ from flexcore.market.local_clearing import (
     total_cost,
 )
 from flexcore.market.merit_order import as_rank, select_capped
-from flexcore.market.selection_tables import element_tree, plain_columns
+from flexcore.market.selection_tables import element_positions, element_tree, plain_columns
 from flexcore.market.tree_clearing import NO_BOUND, Book, Rows, activation, explain, tie_order
 from flexcore.tables import check
 from flexcore.units import DOWN, UP, to_eur
@@ -212,33 +212,25 @@ def clear(
     flat = grid is None and parent is None
     elements, tree, at_preorder = element_tree(grid, parent, (lines, wanted, caps))
     place = {key: k for k, key in enumerate(elements)}
-    found = Findings("elements")
-    for name, table in (("offers", lines), ("needs", wanted), ("limits", caps)):
-        bad = np.array([row for row, key in enumerate(table["element"].tolist()) if key not in place], np.int64)
-        if bad.size:
-            found.add("FX-M201", f"{name} names unknown elements", field="element", rows=bad, ids=table["element"][bad])
-    found.raise_errors(UnknownIdError)
-
-    def positions(table: dict[str, npt.NDArray[Any]]) -> npt.NDArray[np.int64]:
-        return np.array([at_preorder[place[key]] for key in table["element"].tolist()], np.int64)
+    position = element_positions(elements, at_preorder, offers=lines, needs=wanted, limits=caps)
 
     n = tree.parent.size
     steps = np.unique(np.concatenate([lines["step"], wanted["step"]]))
     shape = (steps.size, n)
     lower, upper = np.full(shape, -NO_BOUND, np.int64), np.full(shape, NO_BOUND, np.int64)
     kept = np.isin(caps["step"], steps)
-    row, column = np.searchsorted(steps, caps["step"][kept]), positions(caps)[kept]
+    row, column = np.searchsorted(steps, caps["step"][kept]), position["limits"][kept]
     cap_up = caps["direction"][kept] == UP
     np.minimum.at(upper, (row[cap_up], column[cap_up]), caps["capability_w"][kept][cap_up])
     np.maximum.at(lower, (row[~cap_up], column[~cap_up]), -caps["capability_w"][kept][~cap_up])
     cap_w = (np.minimum(upper, NO_BOUND), np.minimum(-lower, NO_BOUND))
     need_w = np.zeros((2, *shape), np.int64)
     np.add.at(
-        need_w, (wanted["direction"], np.searchsorted(steps, wanted["step"]), positions(wanted)), wanted["quantity_w"]
+        need_w, (wanted["direction"], np.searchsorted(steps, wanted["step"]), position["needs"]), wanted["quantity_w"]
     )
 
     # one line per (offer, element, direction, submission): its quarter-hours become one row of the matrix
-    where, way, step = positions(lines), lines["direction"], np.searchsorted(steps, lines["step"])
+    where, way, step = position["offers"].astype(np.int64), lines["direction"], np.searchsorted(steps, lines["step"])
     ids = as_rank(lines["offer_id"], "offer_id", where.size)
     time = lines["submitted_at"]
     found = Findings("offers", where.size)

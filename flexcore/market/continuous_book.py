@@ -7,10 +7,10 @@ import numpy.typing as npt
 
 from flexcore.arrays import as_float, as_int
 from flexcore.chunks import run_chunks
-from flexcore.errors import Findings, GridError, OfferError, UnknownIdError
+from flexcore.errors import Findings, GridError, OfferError
 from flexcore.market.book_result import COMPLETIONS, KINDS, STATES, BookResult
 from flexcore.market.local_clearing import GridLike, RowsLike
-from flexcore.market.selection_tables import element_tree, plain_columns
+from flexcore.market.selection_tables import element_positions, element_tree, plain_columns
 from flexcore.market.tree_clearing import Tree
 from flexcore.tables import check
 from flexcore.tables.check import Columns
@@ -108,8 +108,8 @@ def continuous_book(
         found.raise_errors(GridError)
     named: tuple[Columns, ...] = tuple({"element": np.unique(table["element"])} for table in (book, caps))
     keys, tree, at_preorder = element_tree(grid, parent, named)
-    node = _positions(keys, at_preorder, book, "orders")
-    cap_node = _positions(keys, at_preorder, caps, "limits")
+    position = element_positions(keys, at_preorder, orders=book, limits=caps)
+    node, cap_node = position["orders"], position["limits"]
 
     # in order of arrival within each step
     sequence = np.lexsort((book["arrived_at"], book["step"]))
@@ -165,25 +165,6 @@ def _refuse(book: Columns) -> None:
     if bad.size:
         found.add("FX-M203", "steps count from 0", field="step", rows=bad, ids=ids[bad])
     found.raise_errors(OfferError)
-
-
-def _positions(keys: list[Any], at_preorder: I8A, table: Columns, name: str) -> npt.NDArray[np.int32]:
-    """Return the preorder position of each row's element."""
-    known, wanted = np.array(keys), table["element"]
-    if not wanted.size:
-        return np.zeros(0, np.int32)
-    place = np.zeros(wanted.size, np.int64)
-    missing = np.ones(wanted.size, np.bool_)
-    if known.size and (known.dtype.kind == "U") == (wanted.dtype.kind == "U"):
-        order = np.argsort(known, kind="stable")
-        place = order[np.minimum(np.searchsorted(known[order], wanted), known.size - 1)]
-        missing = known[place] != wanted
-    found = Findings(name, wanted.size)
-    bad = np.flatnonzero(missing)
-    if bad.size:
-        found.add("FX-M201", f"{name} names unknown elements", field="element", rows=bad, ids=wanted[bad])
-    found.raise_errors(UnknownIdError)
-    return np.asarray(at_preorder, np.int32)[place]
 
 
 def _take_rows(rows: RowsLike, grid: GridLike, tree: Tree, steps: I8A, lower: I8A, upper: I8A) -> tuple[F8A, F8A, F8A]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.errors import Findings, GridError
+from flexcore.errors import Findings, GridError, UnknownIdError
 from flexcore.market.local_clearing import GridLike
 from flexcore.market.merit_order import as_time
 from flexcore.market.tree_clearing import Tree
@@ -65,7 +65,8 @@ def element_tree(
         tree = Tree.from_preorder(above.astype(np.int32), last.astype(np.int32))
         return np.asarray(grid.node_ids).tolist(), tree, np.asarray(forest.rank, np.int64) + 1
     if parent is None:
-        keys = sorted({key for table in tables for key in table["element"].tolist()}, key=lambda k: (str(type(k)), k))
+        named = [np.unique(table["element"]) for table in tables]
+        keys = sorted({key for some in named for key in some.tolist()}, key=lambda k: (str(type(k)), k))
         count = len(keys)
         above = np.r_[-1, np.zeros(count, np.int32)].astype(np.int32)
         last = np.r_[count + 1, np.arange(2, count + 2)].astype(np.int32)
@@ -96,3 +97,33 @@ def element_tree(
     for i in range(len(parents) - 1, 0, -1):
         ends[parents[i]] = max(ends[parents[i]], ends[i])
     return keys, Tree.from_preorder(np.array(parents, np.int32), np.array(ends, np.int32)), position
+
+
+def element_positions(
+    keys: list[Any], at_preorder: npt.NDArray[np.int64], **tables: Columns
+) -> dict[str, npt.NDArray[np.int32]]:
+    """Return the preorder position of each row's element, by name of the table.
+
+    Raises
+    ------
+    UnknownIdError
+        FX-M201 with the rows of every table whose element is none of the keys.
+    """
+    known = np.array(keys)
+    order = np.argsort(known, kind="stable")
+    ordered = known[order]
+    found = Findings("elements")
+    result = {}
+    for name, table in tables.items():
+        wanted = table["element"]
+        place = np.zeros(wanted.size, np.int64)
+        missing = np.ones(wanted.size, np.bool_)
+        if wanted.size and known.size and (known.dtype.kind == "U") == (wanted.dtype.kind == "U"):
+            place = order[np.minimum(np.searchsorted(ordered, wanted), known.size - 1)]
+            missing = known[place] != wanted
+        bad = np.flatnonzero(missing)
+        if bad.size:
+            found.add("FX-M201", f"{name} names unknown elements", field="element", rows=bad, ids=wanted[bad])
+        result[name] = np.asarray(at_preorder, np.int32)[place]
+    found.raise_errors(UnknownIdError)
+    return result
