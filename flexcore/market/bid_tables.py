@@ -27,14 +27,17 @@ _ENDLESS = 2**31  # steps: longer than any run
 
 
 def given_columns(table: Any) -> set[str]:
-    """Names of the columns of any table."""
+    """Names of the columns of any table; none of what is no table, which its check refuses."""
     if table is None:
         return set()
     if isinstance(table, Mapping):
         return {str(name) for name in table}
     import pyarrow as pa
 
-    arrow = table if isinstance(table, pa.Table) else pa.table(table)
+    try:
+        arrow = table if isinstance(table, pa.Table) else pa.table(table)
+    except (TypeError, ValueError):
+        return set()
     return set(arrow.column_names)
 
 
