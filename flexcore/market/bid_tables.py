@@ -93,7 +93,7 @@ def read_problem(
     decided_at: Any,
 ) -> tuple[BidProblem, Columns]:
     """Return the problem and the checked table of offers; errors as in `flexcore.market.clearing.clear`."""
-    from flexcore.market.selection_tables import element_positions, element_tree, plain_columns
+    from flexcore.market.selection_tables import element_positions, element_tree, plain_columns, refuse_steps
 
     given = plain_columns(offers)
     if "expires_at" in given:
@@ -104,7 +104,7 @@ def read_problem(
     caps = check("clearing_limits", empty if limits is None else plain_columns(limits), error=OfferError)
     empty = {"offer_id": lines["offer_id"][:0], "element": [], "power_w": []}
     spots = check("clearing_places", empty if places is None else places, error=OfferError)
-    _check_steps((("offers", lines), ("needs", wanted), ("limits", caps)), day)
+    refuse_steps(day, offers=lines, needs=wanted, limits=caps)
     elements, tree, at_preorder = element_tree(grid, parent, (lines, wanted, caps, spots))
     position = element_positions(elements, at_preorder, offers=lines, needs=wanted, limits=caps, places=spots)
     where = {key: int(at_preorder[k]) for k, key in enumerate(elements)}
@@ -121,24 +121,6 @@ def read_problem(
     for key, at in where.items():
         name_at[at] = key
     return BidProblem(tree, rows, lower, upper, steps, name_at, bids, requests, spread), lines
-
-
-def _check_steps(tables: tuple[tuple[str, Columns], ...], day: Any) -> None:
-    n_steps = None if day is None else int(day.n_steps)
-    found = Findings("offers")
-    for name, table in tables:
-        bad = np.flatnonzero((table["step"] < 0) | (False if n_steps is None else table["step"] >= n_steps))
-        if bad.size:
-            hint = "steps count from 0" if n_steps is None else f"the day has steps 0..{n_steps - 1}"
-            found.add(
-                "FX-M203",
-                f"{name} has steps outside the day",
-                field="step",
-                rows=bad,
-                ids=table["step"][bad],
-                hint=hint,
-            )
-    found.raise_errors(OfferError)
 
 
 def _requests(wanted: Columns, node: npt.NDArray[np.int32], steps: I8A) -> Requests:

@@ -21,7 +21,7 @@ from flexcore.market.local_clearing import (
     total_cost,
 )
 from flexcore.market.merit_order import as_rank, select_capped
-from flexcore.market.selection_tables import element_positions, element_tree, plain_columns
+from flexcore.market.selection_tables import element_positions, element_tree, plain_columns, refuse_steps
 from flexcore.market.tree_clearing import NO_BOUND, Book, Rows, activation, explain, tie_order
 from flexcore.tables import check
 from flexcore.units import DOWN, UP, to_eur
@@ -193,21 +193,7 @@ def clear(
     wanted = check("clearing_needs", plain_columns(needs), error=OfferError)
     empty: dict[str, Any] = {"element": [], "direction": [], "step": [], "capability_w": []}
     caps = check("clearing_limits", empty if limits is None else plain_columns(limits), error=OfferError)
-    found = Findings("offers", lines["step"].size)
-    n_steps = None if day is None else int(day.n_steps)
-    for name, table in (("offers", lines), ("needs", wanted), ("limits", caps)):
-        bad = np.flatnonzero((table["step"] < 0) | (False if n_steps is None else table["step"] >= n_steps))
-        if bad.size:
-            hint = "steps count from 0" if n_steps is None else f"the day has steps 0..{n_steps - 1}"
-            found.add(
-                "FX-M203",
-                f"{name} has steps outside the day",
-                field="step",
-                rows=bad,
-                ids=table["step"][bad],
-                hint=hint,
-            )
-    found.raise_errors(OfferError)
+    refuse_steps(day, offers=lines, needs=wanted, limits=caps)
 
     flat = grid is None and parent is None
     elements, tree, at_preorder = element_tree(grid, parent, (lines, wanted, caps))

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.errors import Findings, GridError, UnknownIdError
+from flexcore.errors import Findings, GridError, OfferError, UnknownIdError
 from flexcore.market.local_clearing import GridLike
 from flexcore.market.merit_order import as_time
 from flexcore.market.tree_clearing import Tree
@@ -52,6 +52,20 @@ def plain_columns(
         elif name in times and array.dtype.kind in "MO":
             columns[name] = as_time(given[name], name, array.size)
     return columns
+
+
+def refuse_steps(day: Any, **tables: Columns) -> None:
+    """Raise OfferError FX-M203 with the rows of every table whose step is negative or, if given, outside the day."""
+    n_steps = None if day is None else int(day.n_steps)
+    hint = "steps count from 0" if n_steps is None else f"the day has steps 0..{n_steps - 1}"
+    found = Findings("steps")
+    for name, table in tables.items():
+        step = table["step"]
+        bad = np.flatnonzero((step < 0) | (False if n_steps is None else step >= n_steps))
+        if bad.size:
+            message = f"{name} has steps outside the day"
+            found.add("FX-M203", message, field="step", rows=bad, ids=step[bad], hint=hint)
+    found.raise_errors(OfferError)
 
 
 def element_tree(

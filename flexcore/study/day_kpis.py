@@ -87,7 +87,8 @@ def _deliverable(city: City, registration: Registration, plan: Plan) -> tuple[in
                 lasting = day.from_mtu(day.to_mtu(per_perimeter, "min", record.light.mtu), record.light.mtu)[:, firm]
                 totals[3] += lasting.sum()
                 totals[4] += np.minimum(safe, lasting).sum()
-    return tuple(int(total) for total in totals)  # type: ignore[return-value]
+    before, enrolled, after_local, in_units, after_light = (int(total) for total in totals)
+    return before, enrolled, after_local, in_units, after_light
 
 
 def _firm_wqh(record: SessionRecord) -> Int64s:

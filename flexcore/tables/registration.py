@@ -1,13 +1,9 @@
 """Tables of the register: parties, PODs, units, aggregates, products (D4.1 Tables 6 and 7)."""
 
-from flexcore.tables.spec import Column, TableSpec
+from flexcore.tables.spec import Column, TableSpec, optional
 
 _KINDS = ("DSO", "TSO", "BSP", "BRP", "END_USER", "MARKET", "METER", "REGISTER", "AUDITOR")
 _W = 10**9  # 1 GW: far above any connection, small enough that products of two powers fit 63 bits
-
-
-def _optional(name: str, kind: str, meaning: str, default: object, unit: str = "", **bounds: float) -> Column:
-    return Column(name, kind, meaning, unit, required=False, default=default, **bounds)  # type: ignore[arg-type]
 
 
 REGISTRATION: tuple[TableSpec, ...] = (
@@ -26,29 +22,29 @@ REGISTRATION: tuple[TableSpec, ...] = (
             Column("pod_code", "str", "POD code; white space, underscores and case do not matter"),
             Column("node_id", "key", "node of the grid"),
             Column("voltage_level", "str", "voltage level of the connection", choices=("LV", "MV", "HV")),
-            _optional("category", "str", "identification category", ""),
+            optional("category", "str", "identification category", ""),
             Column("contracted_in_w", "int64", "connection limit of withdrawal", "W", lo=0, hi=_W),
             Column("contracted_out_w", "int64", "connection limit of injection", "W", lo=0, hi=_W),
-            _optional("flex_area", "int32", "ex-ante area of the local product, -1 none", -1, lo=-1),
-            _optional("lat", "float64", "latitude", float("nan"), "degree", lo=-90, hi=90),
-            _optional("lon", "float64", "longitude", float("nan"), "degree", lo=-180, hi=180),
-            _optional("pgui_id", "str", "gateway that certifies the quarter-hours", ""),
+            optional("flex_area", "int32", "ex-ante area of the local product, -1 none", -1, lo=-1),
+            optional("lat", "float64", "latitude", float("nan"), "degree", lo=-90, hi=90),
+            optional("lon", "float64", "longitude", float("nan"), "degree", lo=-180, hi=180),
+            optional("pgui_id", "str", "gateway that certifies the quarter-hours", ""),
         ),
     ),
     TableSpec(
         "units",
         "one flexible unit behind a POD",
         (
-            _optional("unit_id", "key", "key of the unit; by default the POD code, one unit per POD", -1),
+            optional("unit_id", "key", "key of the unit; by default the POD code, one unit per POD", -1),
             Column("pod_code", "str", "its POD"),
             Column("bsp", "key", "party that holds the mandate"),
             Column("technology", "int32", "set of technologies, one bit each", lo=1, hi=127),
             Column("up_w", "int64", "declared upward power", "W", lo=0, hi=_W),
             Column("down_w", "int64", "declared downward power", "W", lo=0, hi=_W),
             Column("activation_s", "int32", "longest time to act after the request", "s", lo=0),
-            _optional("recovery_s", "int32", "least time between two activations", 0, "s", lo=0),
-            _optional("contract_from", "int64", "start of the mandate", 0, "unix s", lo=0),
-            _optional("contract_to", "int64", "end of the mandate, not included", 2**62, "unix s", lo=0),
+            optional("recovery_s", "int32", "least time between two activations", 0, "s", lo=0),
+            optional("contract_from", "int64", "start of the mandate", 0, "unix s", lo=0),
+            optional("contract_to", "int64", "end of the mandate, not included", 2**62, "unix s", lo=0),
         ),
     ),
     TableSpec(
@@ -58,7 +54,7 @@ REGISTRATION: tuple[TableSpec, ...] = (
             Column("agg_id", "key", "key of the aggregate", unique=True),
             Column("bsp", "key", "party that it belongs to"),
             Column("operator", "int8", "market side: 0 local (DSO), 1 global (TSO)", lo=0, hi=1),
-            _optional("flex_area", "int32", "area in which a local aggregate lies, -1 none", -1, lo=-1),
+            optional("flex_area", "int32", "area in which a local aggregate lies, -1 none", -1, lo=-1),
         ),
     ),
     TableSpec(
@@ -67,8 +63,8 @@ REGISTRATION: tuple[TableSpec, ...] = (
         (
             Column("agg_id", "key", "aggregate"),
             Column("unit_id", "key", "unit"),
-            _optional("up_w", "int64", "enrolled upward power, -1: all that is validated", -1, "W", lo=-1, hi=_W),
-            _optional("down_w", "int64", "enrolled downward power, -1: all that is validated", -1, "W", lo=-1, hi=_W),
+            optional("up_w", "int64", "enrolled upward power, -1: all that is validated", -1, "W", lo=-1, hi=_W),
+            optional("down_w", "int64", "enrolled downward power, -1: all that is validated", -1, "W", lo=-1, hi=_W),
         ),
     ),
     TableSpec(
@@ -78,25 +74,25 @@ REGISTRATION: tuple[TableSpec, ...] = (
             Column("product_id", "key", "key of the product", unique=True),
             Column("operator", "int8", "who buys: 0 local (DSO), 1 global (TSO)", lo=0, hi=1),
             Column("service", "str", "service that is bought"),
-            _optional("test_setup", "str", "infrastructure of the technical test", ""),
-            _optional("up", "bool", "upward power is bought", True),
-            _optional("down", "bool", "downward power is bought", True),
-            _optional("flex_area", "int32", "DSO perimeter of the resources, -1 anywhere", -1, lo=-1),
-            _optional("min_w", "int64", "least power of an aggregate", 1, "W", lo=1, hi=_W),
-            _optional("granularity_w", "int64", "step of power", 1, "W", lo=1, hi=_W),
-            _optional("notice_s", "int32", "notice before activation", 900, "s", lo=0),
-            _optional("recovery_s", "int32", "least time between two requests", 0, "s", lo=0),
-            _optional("first_month", "int32", "first month of availability", 1, lo=1, hi=12),
-            _optional("last_month", "int32", "last month of availability, included", 12, lo=1, hi=12),
-            _optional("weekdays", "int32", "days of availability, bit 0 is Monday", 127, lo=1, hi=127),
-            _optional("first_hour", "int32", "first local hour of availability", 0, lo=0, hi=23),
-            _optional("last_hour", "int32", "last local hour of availability, included", 23, lo=0, hi=23),
-            _optional("test_min_pm", "int32", "least delivered over required energy", 900, "per mille", lo=0, hi=1000),
-            _optional(
+            optional("test_setup", "str", "infrastructure of the technical test", ""),
+            optional("up", "bool", "upward power is bought", True),
+            optional("down", "bool", "downward power is bought", True),
+            optional("flex_area", "int32", "DSO perimeter of the resources, -1 anywhere", -1, lo=-1),
+            optional("min_w", "int64", "least power of an aggregate", 1, "W", lo=1, hi=_W),
+            optional("granularity_w", "int64", "step of power", 1, "W", lo=1, hi=_W),
+            optional("notice_s", "int32", "notice before activation", 900, "s", lo=0),
+            optional("recovery_s", "int32", "least time between two requests", 0, "s", lo=0),
+            optional("first_month", "int32", "first month of availability", 1, lo=1, hi=12),
+            optional("last_month", "int32", "last month of availability, included", 12, lo=1, hi=12),
+            optional("weekdays", "int32", "days of availability, bit 0 is Monday", 127, lo=1, hi=127),
+            optional("first_hour", "int32", "first local hour of availability", 0, lo=0, hi=23),
+            optional("last_hour", "int32", "last local hour of availability, included", 23, lo=0, hi=23),
+            optional("test_min_pm", "int32", "least delivered over required energy", 900, "per mille", lo=0, hi=1000),
+            optional(
                 "test_step_pm", "int32", "least delivered over required, each step", 0, "per mille", lo=0, hi=1000
             ),
-            _optional("test_ramp_pm", "int32", "largest change between steps", 10**6, "per mille", lo=0, hi=10**6),
-            _optional("validity_days", "int32", "how long a qualification lasts", 365, "day", lo=1, hi=36500),
+            optional("test_ramp_pm", "int32", "largest change between steps", 10**6, "per mille", lo=0, hi=10**6),
+            optional("validity_days", "int32", "how long a qualification lasts", 365, "day", lo=1, hi=36500),
         ),
     ),
     TableSpec(
@@ -105,8 +101,8 @@ REGISTRATION: tuple[TableSpec, ...] = (
         (
             Column("agg_id", "key", "aggregate"),
             Column("product_id", "key", "product"),
-            _optional("up_w", "int64", "upward power, -1: all that is enrolled", -1, "W", lo=-1, hi=2**40),
-            _optional("down_w", "int64", "downward power, -1: all that is enrolled", -1, "W", lo=-1, hi=2**40),
+            optional("up_w", "int64", "upward power, -1: all that is enrolled", -1, "W", lo=-1, hi=2**40),
+            optional("down_w", "int64", "downward power, -1: all that is enrolled", -1, "W", lo=-1, hi=2**40),
         ),
     ),
     TableSpec(

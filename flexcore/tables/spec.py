@@ -42,6 +42,21 @@ class Column:
     choices: tuple[str, ...] = ()
 
 
+def optional(
+    name: str,
+    kind: Kind,
+    meaning: str,
+    default: object,
+    unit: str = "",
+    *,
+    lo: float | None = None,
+    hi: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> Column:
+    """Return a column that is filled with `default` where a table lacks it."""
+    return Column(name, kind, meaning, unit, lo, hi, required=False, default=default, choices=choices)
+
+
 @dataclass(frozen=True, slots=True)
 class TableSpec:
     """A table: its name, its columns in order, and what a row is."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import flexcore
-from flexcore.errors import Findings, MissingExtraError, ValidationError
+from flexcore.errors import Findings, ValidationError
 from flexcore.market_day import MarketDay
 from flexcore.study.day_run import DAY_TABLES, DayRun
 from flexcore.study.report.columns import capability_note, valid_lights
@@ -13,7 +13,7 @@ from flexcore.study.report.delivery import day_section, delivery_section, money_
 from flexcore.study.report.map import map_section
 from flexcore.study.report.market import lights_section, timeline_section
 from flexcore.study.report.merit import merit_section
-from flexcore.study.report.page import esc, page
+from flexcore.study.report.page import esc, plotly_js, write_page
 from flexcore.study.report.text import (
     about_section,
     attribution,
@@ -83,10 +83,7 @@ def write_report(run: DayRun, path: str | Path) -> Path:
     MissingExtraError
         FX-E001 if plotly is not installed.
     """
-    try:
-        from plotly.offline import get_plotlyjs
-    except ImportError as error:
-        raise MissingExtraError("plotly", "report") from error
+    library = plotly_js()
     lights = valid_lights(run.tables["traffic_light"], run.day.n_hours)
     sections = [
         headline_section(run, lights),
@@ -110,8 +107,4 @@ def write_report(run: DayRun, path: str | Path) -> Path:
         f'<span class="flag">{esc(capability_note(run.tables))}</span></div>'
     )
     foot = f"{esc(attribution(run))} Made by flexcore {esc(flexcore.__version__)}."
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    text = page(f"{run.city}, {run.day.date}", head, sections, foot, get_plotlyjs())
-    target.write_text(text, encoding="utf-8")
-    return target
+    return write_page(path, f"{run.city}, {run.day.date}", head, sections, foot, library)

@@ -5,11 +5,13 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from flexcore.errors import MissingExtraError
 from flexcore.study.report.columns import number, percent
 from flexcore.study.report.style import CSS, DARK, LIGHT, SCRIPT
 
@@ -175,6 +177,29 @@ def _json(data: object) -> str:
     """Return JSON that can stand inside a script element: no '<', so nothing closes it early."""
     text = json.dumps(data, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def plotly_js() -> str:
+    """Return the drawing library.
+
+    Raises
+    ------
+    MissingExtraError
+        FX-E001 if plotly is not installed.
+    """
+    try:
+        from plotly.offline import get_plotlyjs
+    except ImportError as error:
+        raise MissingExtraError("plotly", "report") from error
+    return str(get_plotlyjs())
+
+
+def write_page(path: str | Path, title: str, head: str, sections: Sequence[Section], foot: str, library: str) -> Path:
+    """Write a page to a file, making its folders; returns the file."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(page(title, head, sections, foot, library), encoding="utf-8")
+    return target
 
 
 def page(title: str, head: str, sections: Sequence[Section], foot: str, plotly_js: str) -> str:

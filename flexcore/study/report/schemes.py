@@ -4,11 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import flexcore
-from flexcore.errors import MissingExtraError
 from flexcore.market.schemes.outcome import SchemeOutcome
 from flexcore.study.compare import SchemeComparison
 from flexcore.study.report.columns import number
-from flexcore.study.report.page import Figure, Section, Variant, esc, html_table, page, tile
+from flexcore.study.report.page import Figure, Section, Variant, esc, html_table, plotly_js, tile, write_page
 from flexcore.study.scheme_case import (
     CONVENTIONAL_BLOCKS,
     CONVENTIONAL_PRICES,
@@ -29,10 +28,7 @@ def write_comparison(found: SchemeComparison, path: str | Path) -> Path:
     MissingExtraError
         FX-E001 if plotly is not installed.
     """
-    try:
-        from plotly.offline import get_plotlyjs
-    except ImportError as error:
-        raise MissingExtraError("plotly", "report") from error
+    library = plotly_js()
     date = f"{found.day.date:%A} {found.day.date.day} {found.day.date:%B %Y}"
     head = (
         f'<h1>Coordination schemes: {esc(found.city)}</h1><div class="sub"><span>{esc(date)}</span>'
@@ -40,11 +36,8 @@ def write_comparison(found: SchemeComparison, path: str | Path) -> Path:
     )
     sections = [_headline(found), _picture(found), _information(found), _table(found), _figure_2(found), _about(found)]
     foot = f"Network and profiles: SimBench, ODbL 1.0. Made by flexcore {esc(flexcore.__version__)}."
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
     title = f"Coordination schemes: {found.city}, {found.day.date}"
-    target.write_text(page(title, head, sections, foot, get_plotlyjs()), encoding="utf-8")
-    return target
+    return write_page(path, title, head, sections, foot, library)
 
 
 def _colour(found: SchemeComparison, outcome: SchemeOutcome) -> str:
