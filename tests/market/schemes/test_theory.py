@@ -129,7 +129,7 @@ def test_the_filter_afterwards_never_beats_constraints_inside(n):
 @pytest.mark.parametrize("n", MANY)
 def test_integrated_without_commercial_bids_is_common(n):
     different = 0
-    for number, case in enumerate(cases(n, trade=True)):
+    for case in cases(n, trade=True):
         none = dataclasses.replace(case, bids=type(case.bids).none(case.n_steps))
         common = result(none, "coordinet_common")
         assert close(result(none, "coordinet_integrated").cost_eur, common.cost_eur)
@@ -137,7 +137,6 @@ def test_integrated_without_commercial_bids_is_common(n):
         assert traded.safe
         assert at_most(traded.cost_eur, common.cost_eur)  # a bid that is not worth its cost is not served
         different += traded.trade_mwh > 0
-        assert number < n
     assert different > 0
 
 
