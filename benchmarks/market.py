@@ -178,7 +178,9 @@ def _by_highs(model: Any, solver: str, threads: int) -> tuple[float, float | Non
 
     highs = highspy.Highs()
     highs.silent()
-    for name, value in (("solver", solver), ("threads", threads), ("time_limit", _HIGHS_SECONDS)):
+    # without presolve the interior point is nearly twice as fast here, and the simplex as fast as with it
+    settings = {"solver": solver, "threads": threads, "time_limit": _HIGHS_SECONDS, "presolve": "off"}
+    for name, value in settings.items():
         highs.setOptionValue(name, value)
     highs.passModel(model)
     seconds, _ = timed(highs.run)
