@@ -160,7 +160,8 @@ def _information(found: SchemeComparison) -> Section:
     comparison = found.comparison
     shown = [o for o in comparison.outcomes if comparison.comparable(o)]
     groups = sorted({o.group for o in shown})
-    marks = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star")
+    # open marks, so that schemes at one place show through each other
+    marks = [f"{mark}-open" for mark in ("circle", "square", "diamond", "triangle-up", "cross", "x", "star")]
     data = []
     for group, mark in zip(groups, marks, strict=False):
         mine = [o for o in shown if o.group == group]
@@ -170,7 +171,7 @@ def _information(found: SchemeComparison) -> Section:
                 "x": [round(o.n_bytes / 1e6, 3) for o in mine], "y": [round(o.cost_eur, 2) for o in mine],
                 "text": [f"<b>{esc(o.title)}</b><br>{o.messages:,} messages" for o in mine],
                 "hovertemplate": "%{text}<br>%{x:,.1f} MB, %{y:,.0f} EUR<extra></extra>",
-                "marker": {"symbol": mark, "size": 12, "color": "$local", "line": {"width": 1, "color": "$card"}},
+                "marker": {"symbol": mark, "size": 13, "color": "$local", "line": {"width": 2, "color": "$local"}},
             }
         )  # fmt: skip
     layout = {
