@@ -16,15 +16,15 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.run: pyproject.toml $(VENV)/bin/python
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[city,report]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[city,report,calendar]'
 	@touch $@
 
 $(VENV)/.test: pyproject.toml $(VENV)/bin/python
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[city,report,test]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[city,report,calendar,test]'
 	@touch $@ $(VENV)/.run
 
 $(VENV)/.lint: pyproject.toml $(VENV)/bin/python
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[city,report,test,lint]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[city,report,calendar,test,lint]'
 	@touch $@ $(VENV)/.test $(VENV)/.run
 
 run: $(VENV)/.run  ## compute one delivery day of a real urban district and write its report to runs/day
@@ -42,7 +42,7 @@ lint: $(VENV)/.lint  ## check style, types, spelling, the import contract and th
 	$(BIN)/python -m tests.lint_rules
 
 $(VENV)/.bench: pyproject.toml $(VENV)/bin/python
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[city,report,test,bench]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[city,report,calendar,test,bench]'
 	@touch $@ $(VENV)/.test $(VENV)/.run
 
 bench: $(VENV)/.bench  ## time the grid engine beside its peers and write docs/reference/benchmarks.md

@@ -191,7 +191,7 @@ def _x_of_y(
     n_threads: int,
     out: BaselineResult | None,
 ) -> BaselineResult:
-    from flexcore.kernels.metering.baseline import x_of_y
+    from flexcore.kernels.metering.x_of_y import x_of_y
 
     history = as_power_w(history_w, "history_w", shape=(None, None, None))
     n_pods, n_days, n_steps = history.shape
@@ -227,7 +227,7 @@ def _around_event(
     n_threads: int,
     out: BaselineResult | None,
 ) -> BaselineResult:
-    from flexcore.kernels.metering.baseline import meter_before_after
+    from flexcore.kernels.metering.meter_before_after import meter_before_after
 
     _needs("today_w", today_w, rule)
     today = as_power_w(np.asarray(today_w), "today_w", shape=(None, None))

@@ -1,4 +1,4 @@
-"""Baselines: reference days and the same day, one POD at a time, the history read once.
+"""X of Y: reference days and the same day, one POD at a time, the history read once.
 
 Sums are int64 and exact; each quarter-hour is one float64 expression in written order and one half-even rounding. A
 POD is computed from its own rows only, so any partition of the PODs gives the same bits.
@@ -6,60 +6,13 @@ POD is computed from its own rows only, so any partition of the PODs gives the s
 
 import numpy as np
 
-from flexcore.kernels._jit import (
-    B1_2D,
-    B1_2D_OUT,
-    B1_3D,
-    I32_2D,
-    I32_2D_OUT,
-    I32_3D,
-    U8_OUT,
-    f64,
-    i64,
-    inner,
-    kernel,
-)
-
-MISSING = np.int32(-(2**31))
-LARGEST = 2.0**31 - 1.0
+from flexcore.kernels._jit import B1_2D, B1_2D_OUT, B1_3D, I32_2D, I32_2D_OUT, I32_3D, U8_OUT, f64, i64, inner, kernel
+from flexcore.kernels.metering.events import FEWER, GUARDED, MISSING, NO_BASELINE, UNADJUSTED, event_runs, write_steps
 
 # methods
 HIGH, MID, LOW, ALL = 0, 1, 2, 3
 # adjustments
 NONE, ADDITIVE, MULTIPLICATIVE = 0, 1, 2
-# how meter-before-meter-after joins its two sides
-BEFORE, MEAN, LEAST, LARGEST_SIDE = 0, 1, 2, 3
-# bits of the status
-FEWER, NO_BASELINE, UNADJUSTED, GUARDED, GAP, OVERFLOW = 1, 2, 4, 8, 16, 32
-
-
-@inner
-def _event_runs(event, row, run_start, run_end):
-    """Write first and end step of each run of event quarter-hours; return their number."""
-    n_runs = 0
-    n_steps = event.shape[1]
-    for t in range(n_steps):
-        if event[row, t]:
-            if t == 0 or not event[row, t - 1]:
-                run_start[n_runs] = t
-                n_runs += 1
-            run_end[n_runs - 1] = t + 1
-    return n_runs
-
-
-@inner
-def _write(total, count, ratio, shift, lo, hi, baseline_out, i):
-    """Round steps lo..hi of one POD; return the status bits that came up."""
-    gaps = np.int64(0)
-    overflows = np.int64(0)
-    for t in range(lo, hi):
-        value = np.rint(total[t] / max(count[t], 1) * ratio + shift)
-        gap = count[t] == 0
-        overflow = not gap and abs(value) > LARGEST
-        gaps += gap
-        overflows += overflow
-        baseline_out[i, t] = MISSING if gap or overflow else np.int32(value)
-    return (GAP if gaps else 0) | (OVERFLOW if overflows else 0)
 
 
 @inner
@@ -108,7 +61,7 @@ def x_of_y(
         y = i if today_excluded.shape[0] > 1 else 0
         z = i if eligible.shape[0] > 1 else 0
         status = 0
-        n_runs = _event_runs(event, e, run_start, run_end) if has_event else 0
+        n_runs = event_runs(event, e, run_start, run_end) if has_event else 0
         # 1. the steps that a reference day must have: the events and what is usable of the adjustment windows
         for t in range(n_steps):
             in_window[t] = False
@@ -202,7 +155,7 @@ def x_of_y(
                         count[t] += 1
         # 6. one adjustment for each event: from its start (the first: from the start of the day) to the next
         if n_runs == 0:
-            status |= _write(total, count, 1.0, 0.0, 0, n_steps, baseline_out, i)
+            status |= write_steps(total, count, 1.0, 0.0, 0, n_steps, baseline_out, i)
         for k in range(n_runs):
             ratio = 1.0
             shift = 0.0
@@ -228,61 +181,5 @@ def x_of_y(
                         shift = min(max(shift, -np.float64(cap_w)), np.float64(cap_w))
             lo = run_start[k] if k > 0 else 0
             hi = run_start[k + 1] if k + 1 < n_runs else n_steps
-            status |= _write(total, count, ratio, shift, lo, hi, baseline_out, i)
-        status_out[i] = status
-
-
-@inner
-def _usable_sum(today, event, today_excluded, i, e, y, lo, hi):
-    """Sum and number of the readings of steps lo..hi that no event or exclusion touches."""
-    total = np.int64(0)
-    n = np.int64(0)
-    for t in range(max(lo, 0), min(hi, today.shape[1])):
-        if today[i, t] == MISSING or event[e, t]:
-            continue
-        if today_excluded.shape[0] > 0 and today_excluded[y, t]:
-            continue
-        total += today[i, t]
-        n += 1
-    return total, n
-
-
-@kernel(I32_2D, B1_2D, B1_2D, i64, i64, i64, i64, i64, i64, i64, I32_2D_OUT, U8_OUT)
-def meter_before_after(
-    today, event, today_excluded, n_before, before_gap, n_after, after_gap, join, i0, i1, baseline_out, status_out
-):
-    """Meter-before-meter-after for PODs i0..i1: a constant over each event, the reading itself elsewhere."""
-    n_steps = today.shape[1]
-    run_start = np.empty(n_steps, np.int64)
-    run_end = np.empty(n_steps, np.int64)
-    for i in range(i0, i1):
-        e = i if event.shape[0] > 1 else 0
-        y = i if today_excluded.shape[0] > 1 else 0
-        status = 0
-        for t in range(n_steps):
-            baseline_out[i, t] = today[i, t]
-            if today[i, t] == MISSING:
-                status |= GAP
-        n_runs = _event_runs(event, e, run_start, run_end) if event.shape[0] > 0 else 0
-        for k in range(n_runs):
-            end = run_start[k] - before_gap
-            before, of_before = _usable_sum(today, event, today_excluded, i, e, y, end - n_before, end)
-            begin = run_end[k] + after_gap
-            after, of_after = _usable_sum(today, event, today_excluded, i, e, y, begin, begin + n_after)
-            if join == BEFORE:
-                after = np.int64(0)
-                of_after = np.int64(0)
-            elif of_before == 0 or of_after == 0:
-                status |= FEWER
-            value = MISSING
-            if of_before + of_after == 0:
-                status |= NO_BASELINE
-            elif join == MEAN or of_before == 0 or of_after == 0:
-                value = np.int32(np.rint((before + after) / (of_before + of_after)))
-            elif join == LEAST:
-                value = np.int32(np.rint(min(before / of_before, after / of_after)))
-            else:
-                value = np.int32(np.rint(max(before / of_before, after / of_after)))
-            for t in range(run_start[k], run_end[k]):
-                baseline_out[i, t] = value
+            status |= write_steps(total, count, ratio, shift, lo, hi, baseline_out, i)
         status_out[i] = status
