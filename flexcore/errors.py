@@ -150,6 +150,7 @@ CODES: dict[str, str] = {
     "FX-S003": "settlement terms contradict themselves or lack a price",
     "FX-S004": "a POD is ordered more than once for one quarter-hour",
     "FX-S005": "a settlement run is in a state that forbids the step",
+    "FX-S010": "factors that share an amount do not sum to a million, or are given where none are used",
     "FX-C001": "SimBench has no network of that code",
     "FX-C010": "the files in a folder belong to different runs, or to an unfinished one",
     "FX-C011": "a seed is not a whole number from 0",

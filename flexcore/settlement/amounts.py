@@ -1,10 +1,31 @@
-"""Exact amounts: mean prices, pay factors and payments, each rounded once, half-even."""
+"""Exact amounts: mean prices, ratios, pay factors and payments, each rounded once, half-even."""
 
 import numpy as np
+import numpy.typing as npt
 
+from flexcore.chunks import run_chunks
+from flexcore.errors import Findings, SettlementError
 from flexcore.settlement.result import Int64s
 from flexcore.settlement.terms import ONE_PPM, Breakpoints
-from flexcore.units import WQH_PER_MWH, amount_ueur
+from flexcore.units import WQH_PER_MWH
+
+#: Largest amount, and largest sum of the amounts of a run. [micro-EUR]
+LARGEST_UEUR = 2**62
+_CHUNK = 1 << 14
+
+
+def refuse(code: str, message: str, **details: npt.ArrayLike | str) -> None:
+    """Raise SettlementError with one finding."""
+    found = Findings("settlement")
+    found.add(code, message, **details)  # type: ignore[arg-type]
+    found.raise_errors(SettlementError)
+
+
+def refuse_above(largest: int, message: str, *amounts: Int64s) -> None:
+    """Raise FX-S001 if the sizes of all amounts together may pass `largest`."""
+    total = sum(float(np.abs(amount.astype(np.float64)).sum()) for amount in amounts)
+    if total > largest:
+        refuse("FX-S001", message)
 
 
 def mean_price(high: Int64s, low: Int64s, ordered: Int64s) -> Int64s:
@@ -24,30 +45,52 @@ def mean_price(high: Int64s, low: Int64s, ordered: Int64s) -> Int64s:
     return np.asarray(floor + ((twice > weight) | ((twice == weight) & (floor % 2 != 0))), np.int64)
 
 
-def pay_factor(paid: Int64s, ordered: Int64s, points: Breakpoints) -> Int64s:
-    """Return the pay factor at paid / ordered in parts per million, half-even; the last where nothing is ordered."""
-    ratios = np.array([ratio for ratio, _ in points], np.int64)
-    factors = np.array([factor for _, factor in points], np.int64)
-    # the last breakpoint at or below paid / ordered, compared without dividing
-    last = (paid[:, np.newaxis] * ONE_PPM >= ratios * ordered[:, np.newaxis]).sum(axis=1) - 1
-    result = factors[np.maximum(last, 0)]
-    following = np.minimum(last + 1, len(points) - 1)
-    sloped = np.flatnonzero((last >= 0) & (factors[following] != result) & (ordered > 0))
-    for line in sloped:  # products of up to 84 bits: Python's integers
-        (x0, y0), (x1, y1) = points[last[line]], points[following[line]]
-        p, o = int(paid[line]), int(ordered[line])
-        result[line] = _half_even(y0 * (x1 - x0) * o + (y1 - y0) * (p * ONE_PPM - x0 * o), (x1 - x0) * o)
-    return np.asarray(result, np.int64)
+def scaled(value: npt.ArrayLike, numerator: npt.ArrayLike, denominator: npt.ArrayLike) -> Int64s:
+    """Return half_even(value * numerator / denominator), exactly, for arrays that broadcast to one length.
+
+    `value` may be negative, `numerator` may not, and `denominator` lies in 1..2^62. The product may need 126 bits.
+
+    Raises
+    ------
+    SettlementError
+        FX-S001 if a result may pass 2^62.
+    """
+    from flexcore.kernels.settlement.exact import scale
+
+    a, b, c = (
+        np.ascontiguousarray(part, np.int64)
+        for part in np.broadcast_arrays(np.atleast_1d(value), np.atleast_1d(numerator), np.atleast_1d(denominator))
+    )
+    size = np.abs(a.astype(np.float64)) * b / c
+    if size.max(initial=0.0) > LARGEST_UEUR:
+        bad = np.flatnonzero(size > LARGEST_UEUR)
+        refuse("FX-S001", f"{bad.size} amounts are too large for exact 64-bit money", rows=bad)
+    result = np.empty(a.size, np.int64)
+    run_chunks(lambda lo, hi: scale(a, b, c, lo, hi, result), a.size, n_threads=1, chunk=_CHUNK)
+    return result
 
 
-def _half_even(numerator: int, denominator: int) -> int:
-    whole, rest = divmod(numerator, denominator)
-    return whole + (2 * rest > denominator or (2 * rest == denominator and whole % 2 == 1))
+def ratio_ppm(part: npt.ArrayLike, whole: npt.ArrayLike) -> Int64s:
+    """Return half_even(1e6 * part / whole); 0 where `whole` is not positive. [parts per million]"""
+    bottom = np.asarray(whole, np.int64)
+    return np.where(bottom > 0, scaled(part, ONE_PPM, np.maximum(bottom, 1)), 0).astype(np.int64)
+
+
+def pay_factor(counted: Int64s, ordered: Int64s, points: Breakpoints) -> Int64s:
+    """Return the pay factor at counted / ordered in parts per million, half-even; the last where nothing is ordered."""
+    from flexcore.kernels.settlement.exact import factor_at
+
+    ratios, factors = (np.array(column, np.int64) for column in zip(*points, strict=True))
+    result = np.empty(len(counted), np.int64)
+    run_chunks(
+        lambda lo, hi: factor_at(counted, ordered, ratios, factors, lo, hi, result),
+        len(counted),
+        n_threads=1,
+        chunk=_CHUNK,
+    )
+    return result
 
 
 def payment(paid: Int64s, price: Int64s, factor: Int64s) -> Int64s:
-    """Return half_even(paid * price * factor), rounded once."""
-    pay = amount_ueur(np.where(factor == 0, 0, paid), price)
-    for line in np.flatnonzero((factor != 0) & (factor != ONE_PPM)):  # products of up to 102 bits: Python's integers
-        pay[line] = _half_even(int(paid[line]) * int(price[line]) * int(factor[line]), WQH_PER_MWH * ONE_PPM)
-    return np.asarray(pay, np.int64)
+    """Return half_even(paid * price * factor), rounded once; energy times factor stays within 2^61."""
+    return scaled(price, paid * factor, WQH_PER_MWH * ONE_PPM)

@@ -10,14 +10,15 @@ from flexcore.arrays import as_int
 from flexcore.chunks import run_chunks
 from flexcore.errors import Findings, SettlementError, check_option
 from flexcore.metering.readings import MISSING_W, Int32s, as_power_w
-from flexcore.settlement.amounts import mean_price, pay_factor, payment
+from flexcore.settlement.amounts import refuse
+from flexcore.settlement.lines import make_lines
+from flexcore.settlement.presets import TERMS
 from flexcore.settlement.result import Int8s, Int64s, PodLines, SettlementLines, SettlementResult, SettlementTotals
-from flexcore.settlement.terms import MAX_PRICE, ONE_PPM, TERMS, SettlementTerms
-from flexcore.units import GLOBAL, LOCAL, MAX_WQH, amount_ueur
+from flexcore.settlement.terms import MAX_PRICE, ONE_PPM, SettlementTerms
+from flexcore.units import GLOBAL, LOCAL, MAX_WQH
 
 _GROUPS = 16  # (operator, aggregate, direction) groups in one task
 _ROWS = 4096
-_LARGEST = 2**62
 
 
 class _Book(NamedTuple):
@@ -35,6 +36,7 @@ class _Book(NamedTuple):
     unit_of_step: Int64s
     rows: Int64s
     ptr: Int64s
+    share: Int64s  # given factors of the rows, empty if PODs share by what they delivered
 
     @property
     def n_units(self) -> int:
@@ -55,6 +57,8 @@ def settle(
     available_w: npt.ArrayLike | None = None,
     unit_of_step: npt.ArrayLike | None = None,
     missing: Literal["refuse", "zero"] = "refuse",
+    split: Literal["delivered", "factors", "equal"] = "delivered",
+    split_factor_ppm: npt.ArrayLike | None = None,
     n_threads: int = 1,
 ) -> SettlementResult:
     """Settle the orders of one market day.
@@ -83,6 +87,12 @@ def settle(
         Market time unit of each quarter-hour, ascending from 0; hours if not given (`MarketDay.hour_of_step`).
     missing : {"refuse", "zero"}
         An ordered quarter-hour without reading or baseline is an error, or counts as not delivered and is counted.
+    split : {"delivered", "factors", "equal"}
+        How the PODs of a line share its amounts: each amount by what it comes from (delivery, own shortfall, own
+        availability), by the provider's factors, or alike.
+    split_factor_ppm : array_like of int, shape (n_rows,), optional
+        The provider's factors VAR_k, for split="factors": over the rows of each line they sum to a million.
+        [parts per million]
     n_threads : int
 
     Returns
@@ -93,7 +103,7 @@ def settle(
     ------
     SettlementError
         FX-S001 numbers too large for exact 64-bit money, FX-S002 an order without reading or baseline, FX-S003 terms,
-        FX-S004 a POD ordered twice in a quarter-hour.
+        FX-S004 a POD ordered twice in a quarter-hour, FX-S010 factors that do not sum to a million.
     ValidationError
         FX-A001..FX-A006 arrays of wrong shape, type, sign or range; FX-E002 unknown terms.
 
@@ -109,13 +119,14 @@ def settle(
         terms = TERMS[terms]
     terms.check()
     check_option("missing", missing, ("refuse", "zero"))
+    check_option("split", split, ("delivered", "factors", "equal"))
     book = _book(
         orders_w, baseline_w, metered_w, terms, direction, aggregate, operator, price_ueur_per_mwh, pod, available_w,
-        unit_of_step,
+        unit_of_step, split, split_factor_ppm,
     )  # fmt: skip
     if pod is not None:
         _refuse_double_orders(book)
-    return _settle(book, terms, missing, n_threads)
+    return _settle(book, terms, missing, split, n_threads)
 
 
 def _book(
@@ -130,6 +141,8 @@ def _book(
     pod: npt.ArrayLike | None,
     available_w: npt.ArrayLike | None,
     unit_of_step: npt.ArrayLike | None,
+    split: str,
+    factor: npt.ArrayLike | None,
 ) -> _Book:
     """Check every input and list the active rows in canonical order."""
     from flexcore.kernels.settlement.remuneration import find_active
@@ -152,6 +165,11 @@ def _book(
     buyer = per_row(operator, "operator", dtype=np.int8, lo=LOCAL, hi=GLOBAL)
     group_id = per_row(aggregate, "aggregate")
     key = per_row(np.arange(n_rows) if pod is None else pod, "pod")
+    share = np.zeros(0, np.int64) if split == "delivered" else np.ones(n_rows, np.int64)
+    if (factor is None) == (split == "factors"):
+        refuse("FX-S010", "split_factor_ppm goes with split='factors', and with no other")
+    if factor is not None:
+        share = per_row(factor, "split_factor_ppm", lo=0, hi=ONE_PPM)
     unit = np.arange(n_steps) // 4 if unit_of_step is None else unit_of_step
     unit = as_int(unit, "unit_of_step", shape=(n_steps,), lo=0, hi=max(n_steps - 1, 0))
     active = np.zeros(n_rows, np.uint8)
@@ -170,7 +188,7 @@ def _book(
         found.add("FX-S003", "no price is given, and the terms have none", hint="pass price_ueur_per_mwh")
     found.raise_errors(SettlementError)
     prices = _prices(terms.price_ueur_per_mwh or 0 if price is None else price, n_rows, n_steps)
-    book = _Book(orders, baseline, metered, available, prices, way, group_id, buyer, key, unit, rows, ptr)
+    book = _Book(orders, baseline, metered, available, prices, way, group_id, buyer, key, unit, rows, ptr, share)
     _order_twins(book, edge)
     return book
 
@@ -183,7 +201,7 @@ def _order_twins(book: _Book, edge: npt.NDArray[np.bool_]) -> None:
     rows = book.rows
     tied = np.flatnonzero((book.pod[rows[1:]] == book.pod[rows[:-1]]) & ~edge[1:-1])
     parts: list[npt.NDArray[Any]] = [book.orders, book.baseline, book.metered]
-    parts += [part for part in (book.available, book.price) if len(part) == len(book.orders)]
+    parts += [part for part in (book.available, book.price, book.share) if len(part) == len(book.orders)]
     for run in np.split(tied, np.flatnonzero(np.diff(tied) > 1) + 1) if tied.size else ():
         lo, hi = run[0], run[-1] + 2
         rows[lo:hi] = sorted(rows[lo:hi], key=lambda i: [part[i].tobytes() for part in parts])
@@ -227,31 +245,32 @@ def _refuse_double_orders(book: _Book) -> None:
         found.raise_errors(SettlementError)
 
 
-def _refuse(code: str, message: str, **details: Any) -> None:
-    found = Findings("settlement")
-    found.add(code, message, **details)
-    found.raise_errors(SettlementError)
-
-
-def _settle(book: _Book, terms: SettlementTerms, missing: str, n_threads: int) -> SettlementResult:
+def _settle(book: _Book, terms: SettlementTerms, missing: str, split_by: str, n_threads: int) -> SettlementResult:
     from flexcore.kernels.settlement.remuneration import list_entries, split_lines, sum_lines
 
     clip = int(terms.netting == "pod")
+    each, owed = int(terms.measured_per == "quarter_hour"), ONE_PPM - terms.tolerance_ppm
     n_groups, n_units = len(book.ptr) - 1, book.n_units
-    sums = [np.empty((n_groups, n_units), np.int64) for _ in range(7)]
+    sums = [np.empty((n_groups, n_units), np.int64) for _ in range(10)]
     parts = (book.orders, book.baseline, book.metered, book.available)
 
     def sum_task(g0: int, g1: int) -> None:
-        sum_lines(*parts, book.price, book.direction, book.unit_of_step, book.ptr, book.rows, clip, g0, g1, *sums)
+        sum_lines(
+            *parts, book.price, book.direction, book.unit_of_step, book.ptr, book.rows, clip, each, terms.cap_ppm, owed,
+            g0, g1, *sums,
+        )  # fmt: skip
 
     run_chunks(sum_task, n_groups, n_threads=n_threads, chunk=_GROUPS)
-    n_entries = sums[6]
+    n_entries = sums[9]
     exists = n_entries > 0
-    lines = _lines(book, terms, [array[exists] for array in sums[:6]], *np.nonzero(exists))
+    group, unit_of_line = np.nonzero(exists)
+    leader = book.rows[book.ptr[:-1]][group]
+    key = (book.operator[leader], book.aggregate[leader], book.direction[leader])
+    lines = make_lines(key, unit_of_line.astype(np.int64), terms, *(array[exists] for array in sums[:9]))
     if missing == "refuse" and lines.n_missing.any():
         gone = (book.baseline == MISSING_W) | (book.metered == MISSING_W)
         bad = np.flatnonzero((gone & (book.orders > 0)).any(axis=1))
-        _refuse(
+        refuse(
             "FX-S002",
             f"{bad.size} rows have an order in a quarter-hour without reading or baseline",
             rows=bad,
@@ -277,7 +296,7 @@ def _settle(book: _Book, terms: SettlementTerms, missing: str, n_threads: int) -
     def split(amount: Int64s, weight: Int64s, fallback: Int64s) -> Int64s:
         used = np.add.reduceat(np.maximum(weight, 0), ptr[:-1]) if total else np.zeros(0, np.int64)
         if (used > MAX_WQH).any():
-            _refuse("FX-S001", "the energies of the PODs of one line are too large for an exact split")
+            refuse("FX-S001", "the energies of the PODs of one line are too large for an exact split")
         part = np.empty(total, np.int64)
         run_chunks(
             lambda lo, hi: split_lines(ptr, amount, weight, fallback, lo, hi, part),
@@ -287,53 +306,20 @@ def _settle(book: _Book, terms: SettlementTerms, missing: str, n_threads: int) -
         )
         return part
 
-    pay = split(lines.pay_ueur, delivered, ordered)
-    penalty = split(lines.penalty_ueur, ordered - delivered, ordered)
-    availability = split(lines.availability_ueur, available, ordered)
+    weights = [delivered, ordered - delivered, available]
+    if split_by != "delivered":
+        weights = [book.share[row]] * 3
+    if split_by == "factors" and total:
+        wrong = np.add.reduceat(weights[0], ptr[:-1]) != ONE_PPM
+        if wrong.any():
+            bad = np.unique(lines.aggregate[wrong])
+            refuse("FX-S010", f"the factors of {int(wrong.sum())} lines do not sum to {ONE_PPM}", ids=bad)
+    amounts = (lines.pay_ueur, lines.penalty_ueur, lines.availability_ueur)
+    pay, penalty, availability = (split(a, weight, ordered) for a, weight in zip(amounts, weights, strict=True))
     line = np.repeat(np.arange(len(counts)), counts)
     net = pay - penalty + availability
     pods = PodLines(line, row, book.pod[row], ordered, delivered, available, pay, penalty, availability, net)
-    return SettlementResult(lines, pods, _totals(lines), terms, _digest(book, terms, missing))
-
-
-def _lines(book: _Book, terms: SettlementTerms, sums: list[Int64s], group: Any, unit: Any) -> SettlementLines:
-    """Turn sums of energy into amounts: the one place of each rounding."""
-    ordered, delivered, available, n_missing, price_high, price_low = sums
-    if max(ordered.max(initial=0), np.abs(delivered).max(initial=0), available.max(initial=0)) > MAX_WQH:
-        bad = (ordered > MAX_WQH) | (np.abs(delivered) > MAX_WQH) | (available > MAX_WQH)
-        aggregates = np.unique(book.aggregate[book.rows[book.ptr[:-1]]][group[bad]])
-        _refuse("FX-S001", f"the energy of a line is larger than {MAX_WQH} wqh", ids=aggregates)
-    price = mean_price(price_high, price_low, ordered)
-    paid = np.minimum(np.maximum(delivered, 0), ordered * terms.cap_ppm // ONE_PPM)
-    owed = ordered * (ONE_PPM - terms.tolerance_ppm) // ONE_PPM
-    shortfall = np.where(ordered > 0, np.maximum(owed - delivered, 0), 0)
-    factor = pay_factor(paid, ordered, terms.factor_ppm)
-    pay = payment(paid, price, factor)
-    penalty = amount_ueur(shortfall, terms.penalty_ueur_per_mwh)
-    # EUR per MW and hour is EUR per MWh of available energy
-    availability = amount_ueur(available, terms.availability_ueur_per_mw_h)
-    largest = sum(float(np.abs(amount).astype(np.float64).sum()) for amount in (pay, penalty, availability))
-    if largest > _LARGEST:
-        _refuse("FX-S001", "the amounts of the run are too large for exact 64-bit money")
-    leader = book.rows[book.ptr[:-1]][group]
-    return SettlementLines(
-        book.operator[leader],
-        book.aggregate[leader],
-        book.direction[leader],
-        np.asarray(unit, np.int64),
-        ordered,
-        delivered,
-        paid,
-        shortfall,
-        available,
-        n_missing,
-        price,
-        factor,
-        pay,
-        penalty,
-        availability,
-        pay - penalty + availability,
-    )
+    return SettlementResult(lines, pods, _totals(lines), terms, _digest(book, terms, missing, split_by))
 
 
 def _totals(lines: SettlementLines) -> SettlementTotals:
@@ -349,13 +335,15 @@ def _totals(lines: SettlementLines) -> SettlementTotals:
     return SettlementTotals(operators, **sums)
 
 
-def _digest(book: _Book, terms: SettlementTerms, missing: str) -> str:
+def _digest(book: _Book, terms: SettlementTerms, missing: str, split: str) -> str:
     """SHA-256 over terms and active rows in canonical order; rows without any order or availability decide nothing."""
     rows = book.rows
     whole_price = book.price if len(book.price) == 1 else None
-    digest = hashlib.sha256(repr((terms, missing, book.orders.shape[1], len(rows))).encode())
+    digest = hashlib.sha256(repr((terms, missing, split, book.orders.shape[1], len(rows))).encode())
     digest.update(book.unit_of_step.tobytes())
-    for column in (book.operator, book.aggregate, book.direction, book.pod):
+    for column in (book.operator, book.aggregate, book.direction, book.pod, book.share):
+        if len(column) == 0:
+            continue
         digest.update(np.ascontiguousarray(column[rows]).tobytes())
     if whole_price is not None:
         digest.update(whole_price.tobytes())

@@ -48,17 +48,25 @@ class SettlementLines(Columns):
     delivered_wqh : ndarray of int64
         Delivered energy, netted, not clipped; may be negative. [W quarter-hours]
     paid_wqh : ndarray of int64
-        clip(delivered, 0, cap x ordered), rounded down. [W quarter-hours]
+        clip(delivered, 0, cap x ordered), rounded down; over the unit or for each quarter-hour. [W quarter-hours]
     shortfall_wqh : ndarray of int64
-        max(0, (1 - tolerance) x ordered, rounded down, - delivered). [W quarter-hours]
+        max(0, (1 - tolerance) x ordered, rounded down, - delivered); likewise. [W quarter-hours]
+    counted_wqh : ndarray of int64
+        min(delivered, cap x ordered), rounded down; likewise. What the ratio is taken of. [W quarter-hours]
     available_wqh : ndarray of int64
         Available energy that is paid for by the hour. [W quarter-hours]
     n_missing : ndarray of int64
         Ordered quarter-hours of PODs without reading or baseline; they count as not delivered.
+    event : ndarray of int64
+        Unit in which the event of the line starts: neighbouring units of one (operator, aggregate, direction) with an
+        order are one event. -1 where nothing is ordered.
+    ratio_ppm : ndarray of int64
+        Counted / ordered energy over the `factor_scope` of the terms, half-even; negative if all moved the wrong way,
+        0 where nothing is ordered. [parts per million]
     price_ueur_per_mwh : ndarray of int64
         Mean of the prices of the orders, weighted by ordered energy, half-even; 0 where nothing is ordered.
     factor_ppm : ndarray of int64
-        Pay factor at paid / ordered, half-even. [parts per million]
+        Pay factor at max(0, counted) / ordered over the `factor_scope`, half-even. [parts per million]
     pay_ueur : ndarray of int64
         half_even(paid x price x factor). [micro-EUR]
     penalty_ueur : ndarray of int64
@@ -77,8 +85,11 @@ class SettlementLines(Columns):
     delivered_wqh: Int64s
     paid_wqh: Int64s
     shortfall_wqh: Int64s
+    counted_wqh: Int64s
     available_wqh: Int64s
     n_missing: Int64s
+    event: Int64s
+    ratio_ppm: Int64s
     price_ueur_per_mwh: Int64s
     factor_ppm: Int64s
     pay_ueur: Int64s
@@ -102,11 +113,13 @@ class PodLines(Columns):
     ordered_wqh, delivered_wqh, available_wqh : ndarray of int64
         The POD's own energies. [W quarter-hours]
     pay_ueur : ndarray of int64
-        Share of the line's pay, in proportion to what the POD delivered, to its order if nobody delivered. [micro-EUR]
+        Share of the line's pay, in proportion to what the POD delivered, to its order if nobody delivered; by the
+        given factors or alike if `settle` was told so. [micro-EUR]
     penalty_ueur : ndarray of int64
-        Share of the penalty, in proportion to the POD's own shortfall, to its order if none has one. [micro-EUR]
+        Share of the penalty, in proportion to the POD's own shortfall, to its order if none has one; likewise.
+        [micro-EUR]
     availability_ueur : ndarray of int64
-        Share of the availability payment, in proportion to the POD's available energy. [micro-EUR]
+        Share of the availability payment, in proportion to the POD's available energy; likewise. [micro-EUR]
     net_ueur : ndarray of int64
         pay - penalty + availability. [micro-EUR]
     """

@@ -39,19 +39,31 @@ def find_active(orders, available, i0, i1, active_out):
         active_out[i] = found != 0
 
 
+@inner
+def _against_order(ordered, delivered, cap, owed):
+    """Return what counts for the ratio, what is paid and what is missed, in wqh; nothing where nothing is ordered."""
+    if ordered == 0:
+        return np.int64(0), np.int64(0), np.int64(0)
+    counted = min(delivered, ordered * cap // 1_000_000)
+    return counted, max(counted, np.int64(0)), max(ordered * owed // 1_000_000 - delivered, np.int64(0))
+
+
 @kernel(
-    I32_2D, I32_2D, I32_2D, I32_2D, I64_2D, I8, I64, I64, I64, i64, i64, i64,
-    I64_2D_OUT, I64_2D_OUT, I64_2D_OUT, I64_2D_OUT, I64_2D_OUT, I64_2D_OUT, I64_2D_OUT,
+    I32_2D, I32_2D, I32_2D, I32_2D, I64_2D, I8, I64, I64, I64, i64, i64, i64, i64, i64, i64,
+    I64_2D_OUT, I64_2D_OUT, I64_2D_OUT, I64_2D_OUT, I64_2D_OUT, I64_2D_OUT, I64_2D_OUT, I64_2D_OUT, I64_2D_OUT,
+    I64_2D_OUT,
 )  # fmt: skip
 def sum_lines(
-    orders, baseline, metered, available, price, direction, unit_of_step, ptr, rows, clip, g0, g1,
-    ordered_out, delivered_out, available_out, missing_out, price_high_out, price_low_out, entries_out,
+    orders, baseline, metered, available, price, direction, unit_of_step, ptr, rows, clip, each_quarter, cap, owed,
+    g0, g1, ordered_out, delivered_out, available_out, missing_out, price_high_out, price_low_out, counted_out,
+    paid_out, short_out, entries_out,
 ):  # fmt: skip
     """Sum groups g0..g1 over rows and steps into their lines, outputs of shape (n_groups, n_units) in wqh.
 
     Delivered power counts where the row has an order, and only there: where nothing is ordered nothing is delivered,
     and a POD ordered by the other operator stays out. `price` has one row or one for each row, and one step or all of
-    them.
+    them. Energy is capped at `cap` parts per million of the order and missed below `owed` of it, in each quarter-hour
+    or over the whole unit.
     """
     n_units = ordered_out.shape[1]
     n_steps = orders.shape[1]
@@ -59,6 +71,8 @@ def sum_lines(
     one_row = price.shape[0] == 1
     one_step = price.shape[1] == 1
     touched = np.empty(n_units, np.bool_)
+    step_ordered = np.empty(n_steps, np.int64)
+    step_delivered = np.empty(n_steps, np.int64)
     for g in range(g0, g1):
         for u in range(n_units):
             ordered_out[g, u] = 0
@@ -67,7 +81,12 @@ def sum_lines(
             missing_out[g, u] = 0
             price_high_out[g, u] = 0
             price_low_out[g, u] = 0
+            counted_out[g, u] = 0
+            paid_out[g, u] = 0
+            short_out[g, u] = 0
             entries_out[g, u] = 0
+        step_ordered[:] = 0
+        step_delivered[:] = 0
         for k in range(ptr[g], ptr[g + 1]):
             i = rows[k]
             down = direction[i] != 0
@@ -82,7 +101,7 @@ def sum_lines(
                     continue
                 touched[u] = True
                 power = np.int64(orders[i, t])
-                ordered_out[g, u] += power
+                step_ordered[t] += power
                 each = price[0 if one_row else i, 0 if one_step else t]
                 price_high_out[g, u] += power * (each >> PRICE_BIT)
                 price_low_out[g, u] += power * (each & _LOW)
@@ -91,10 +110,25 @@ def sum_lines(
                     continue
                 value = delivered_w(baseline[i, t], metered[i, t], down)
                 if value > 0 or clip == 0:
-                    delivered_out[g, u] += value
+                    step_delivered[t] += value
             for u in range(n_units):
                 if touched[u]:
                     entries_out[g, u] += 1
+        for t in range(n_steps):
+            u = unit_of_step[t]
+            ordered_out[g, u] += step_ordered[t]
+            delivered_out[g, u] += step_delivered[t]
+            if each_quarter != 0:
+                counted, paid, short = _against_order(step_ordered[t], step_delivered[t], cap, owed)
+                counted_out[g, u] += counted
+                paid_out[g, u] += paid
+                short_out[g, u] += short
+        if each_quarter == 0:
+            for u in range(n_units):
+                counted, paid, short = _against_order(ordered_out[g, u], delivered_out[g, u], cap, owed)
+                counted_out[g, u] = counted
+                paid_out[g, u] = paid
+                short_out[g, u] = short
 
 
 @kernel(

@@ -31,14 +31,63 @@ def pay_factor(points, ratio):
     return half_even(y0 + (y1 - y0) * (ratio * MILLION - x0) / (x1 - x0))
 
 
-def settle(rows, terms, unit_of_step):
+def capped(energy, order, ppm):
+    """At most this part of the order, rounded down."""
+    return min(energy, order * ppm // MILLION)
+
+
+def line_energies(quarters, terms):
+    """Counted, paid and missed energy of a line; quarters is a list of (ordered, delivered)."""
+    if terms.measured_per == "unit":
+        quarters = [(sum(o for o, _ in quarters), sum(d for _, d in quarters))]
+    counted = paid = missed = 0
+    for order, delivered in quarters:
+        if order == 0:
+            continue
+        counted += capped(delivered, order, terms.cap_ppm)
+        paid += max(0, capped(delivered, order, terms.cap_ppm))
+        missed += max(0, order * (MILLION - terms.tolerance_ppm) // MILLION - delivered)
+    return counted, paid, missed
+
+
+def scopes(lines, scope):
+    """Map each line with an order to the lines that its ratio is taken over, and to the first unit of its event."""
+    result, event = {}, {}
+    for key in lines:
+        if lines[key]["ordered"] == 0:
+            event[key] = -1
+            result[key] = [key]
+            continue
+        group, unit = key[:3], key[3]
+
+        def active(u, group=group):
+            return (*group, u) in lines and lines[*group, u]["ordered"] > 0
+
+        begin = unit
+        while active(begin - 1):
+            begin -= 1
+        end = unit
+        while active(end + 1):
+            end += 1
+        event[key] = begin
+        if scope == "event":
+            result[key] = [(*group, u) for u in range(begin, end + 1)]
+        elif scope == "period":
+            result[key] = [other for other in lines if other[:3] == group]
+        else:
+            result[key] = [key]
+    return result, event
+
+
+def settle(rows, terms, unit_of_step, split_by="delivered"):
     """Lines and POD shares.
 
     A row is a dictionary with operator, aggregate, direction, pod, and lists orders, baseline, metered, available and
-    price; a missing reading or baseline is None. Lines are keyed by (operator, aggregate, direction, unit), POD
+    price, and a factor where PODs share by factors; a missing reading or baseline is None. Lines are keyed by (operator, aggregate, direction, unit), POD
     shares by line and POD.
     """
     lines, pods = {}, {}
+    factor_of_pod = {row["pod"]: row.get("factor") for row in rows}
     for row in rows:
         for step, unit in enumerate(unit_of_step):
             ordered, available = row["orders"][step], row["available"][step]
@@ -46,6 +95,7 @@ def settle(rows, terms, unit_of_step):
                 continue
             key = (row["operator"], row["aggregate"], row["direction"], unit)
             line = lines.setdefault(key, {"ordered": 0, "delivered": 0, "available": 0, "missing": 0, "value": 0})
+            line.setdefault("quarters", {})
             pod = pods.setdefault((key, row["pod"]), {"ordered": 0, "delivered": 0, "available": 0})
             for entry in (line, pod):
                 entry["ordered"] += ordered
@@ -53,6 +103,7 @@ def settle(rows, terms, unit_of_step):
             if ordered == 0:
                 continue
             line["value"] += ordered * row["price"][step]
+            line["quarters"].setdefault(step, [0, 0])[0] += ordered
             if row["baseline"][step] is None or row["metered"][step] is None:
                 line["missing"] += 1
                 continue
@@ -61,23 +112,28 @@ def settle(rows, terms, unit_of_step):
             if terms.netting == "pod":
                 delivered = max(delivered, 0)
             line["delivered"] += delivered
+            line["quarters"][step][1] += delivered
             pod["delivered"] += delivered
 
+    for line in lines.values():
+        line["counted"], line["paid"], line["shortfall"] = line_energies(list(line.pop("quarters").values()), terms)
+    over, event = scopes(lines, terms.factor_scope)
     for key, line in lines.items():
-        ordered, delivered = line["ordered"], line["delivered"]
+        ordered = line["ordered"]
         value = line.pop("value")
         line["price"] = half_even(Fraction(value, ordered)) if ordered else 0
-        line["paid"] = min(max(delivered, 0), ordered * terms.cap_ppm // MILLION)
-        owed = ordered * (MILLION - terms.tolerance_ppm) // MILLION
-        line["shortfall"] = max(0, owed - delivered) if ordered else 0
-        ratio = Fraction(line["paid"], ordered) if ordered else Fraction(2)
-        line["factor"] = pay_factor(terms.factor_ppm, ratio)
+        line["event"] = event[key]
+        whole = sum(lines[other]["ordered"] for other in over[key])
+        ratio = Fraction(sum(lines[other]["counted"] for other in over[key]), whole) if whole else None
+        line["ratio"] = half_even(ratio * MILLION) if whole else 0
+        line["factor"] = pay_factor(terms.factor_ppm, max(ratio, Fraction(0)) if whole else Fraction(2))
         mwh = Fraction(1, 4_000_000)
         line["pay"] = half_even(line["paid"] * mwh * line["price"] * Fraction(line["factor"], MILLION))
         line["penalty"] = half_even(line["shortfall"] * mwh * terms.penalty_ueur_per_mwh)
         line["availability"] = half_even(line["available"] * mwh * terms.availability_ueur_per_mw_h)
         line["net"] = line["pay"] - line["penalty"] + line["availability"]
 
+    for key, line in lines.items():
         members = sorted(pod for line_key, pod in pods if line_key == key)
         entries = [pods[key, pod] for pod in members]
         orders = [entry["ordered"] for entry in entries]
@@ -87,6 +143,10 @@ def settle(rows, terms, unit_of_step):
             "penalty": [max(entry["ordered"] - entry["delivered"], 0) for entry in entries],
             "availability": [entry["available"] for entry in entries],
         }
+        if split_by == "equal":
+            weights = dict.fromkeys(weights, even)
+        if split_by == "factors":
+            weights = dict.fromkeys(weights, [factor_of_pod[pod] for pod in members])
         for name, wanted in weights.items():
             used = next(choice for choice in (wanted, orders, even) if sum(choice) > 0)
             for entry, part in zip(entries, split(line[name], used), strict=True):

@@ -29,6 +29,8 @@ def random_terms(rng):
         factor_ppm=tuple(
             (ratio, int(rng.choice([1_000_000, rng.integers(0, 1_000_001)]))) for ratio in ratios[: rng.integers(1, 5)]
         ),
+        factor_scope=("line", "event", "period")[rng.integers(3)],
+        measured_per=("unit", "quarter_hour")[rng.integers(2)],
         netting=("aggregate", "pod")[rng.integers(2)],
     )
 
@@ -58,7 +60,7 @@ def random_book(rng, n_rows=None):
     return book
 
 
-def expected(book, terms):
+def expected(book, terms, split_by="delivered"):
     n_steps = book["orders_w"].shape[1]
 
     def plain(name, i):
@@ -75,15 +77,17 @@ def expected(book, terms):
             "metered": plain("metered_w", i),
             "available": plain("available_w", i),
             "price": plain("price_ueur_per_mwh", i),
+            "factor": int(book["split_factor_ppm"][i]) if "split_factor_ppm" in book else None,
         }
         for i in range(len(book["pod"]))
     ]
-    return reference.settle(rows, terms, [step // 4 for step in range(n_steps)])
+    return reference.settle(rows, terms, [step // 4 for step in range(n_steps)], split_by)
 
 
 LINE_NAMES = {
     "ordered": "ordered_wqh", "delivered": "delivered_wqh", "paid": "paid_wqh", "shortfall": "shortfall_wqh",
-    "available": "available_wqh", "missing": "n_missing", "price": "price_ueur_per_mwh", "factor": "factor_ppm",
+    "counted": "counted_wqh", "event": "event", "ratio": "ratio_ppm", "available": "available_wqh", "missing": "n_missing",
+    "price": "price_ueur_per_mwh", "factor": "factor_ppm",
     "pay": "pay_ueur", "penalty": "penalty_ueur", "availability": "availability_ueur", "net": "net_ueur",
 }  # fmt: skip
 POD_NAMES = ("ordered", "delivered", "available", "pay", "penalty", "availability", "net")
@@ -94,8 +98,13 @@ POD_NAMES = ("ordered", "delivered", "available", "pay", "penalty", "availabilit
 def test_settlement_equals_the_reference(seed):
     rng = np.random.default_rng(seed)
     terms, book = random_terms(rng), random_book(rng)
-    result = settle(**book, terms=terms, missing="zero")
-    lines, pods = expected(book, terms)
+    split = ("delivered", "equal")[seed % 2]
+    result = settle(**book, terms=terms, missing="zero", split=split)
+    lines, pods = expected(book, terms, split)
+    assert_equals(book, result, lines, pods)
+
+
+def assert_equals(book, result, lines, pods):
     found = result.lines
     keys = list(zip(found.operator, found.aggregate, found.direction, found.unit, strict=True))
     assert keys == sorted(lines)
@@ -385,3 +394,57 @@ def test_wrong_inputs_are_refused_by_code():
     for changes in ({"terms": "generous"}, {"missing": "guess"}, {"terms": SettlementTerms(netting="none")}):
         with pytest.raises(OptionError):
             settle(**(good | changes))
+
+
+@pytest.mark.rule("SET-03")
+@pytest.mark.parametrize("seed", range(40))
+def test_factors_of_the_provider_share_every_amount(seed):
+    rng = np.random.default_rng(seed)
+    terms, book = random_terms(rng), random_book(rng, n_rows=9)
+    book |= {"aggregate": np.arange(9) // 3, "direction": np.zeros(9, int), "operator": np.zeros(9, int)}
+    # every POD takes part in every line, so the factors of an aggregate are those of its lines
+    book["orders_w"] = np.maximum(book["orders_w"], 1)
+    book["split_factor_ppm"] = np.concatenate([largest_remainder(10**6, rng.integers(0, 5, 3) + 1) for _ in range(3)])
+    result = settle(**book, terms=terms, missing="zero", split="factors")
+    assert_equals(book, result, *expected(book, terms, "factors"))
+    book["split_factor_ppm"][4] += 1
+    with pytest.raises(SettlementError) as caught:
+        settle(**book, terms=terms, missing="zero", split="factors")
+    (finding,) = caught.value.findings
+    assert (finding.code, finding.ids) == ("FX-S010", (1,))
+    for wrong in ({"split": "equal"}, {"split": "factors", "split_factor_ppm": None}):
+        with pytest.raises(SettlementError, match="FX-S010"):
+            settle(**(book | {"terms": terms, "missing": "zero"} | wrong))
+
+
+def test_an_event_is_judged_as_a_whole_where_the_terms_say_so():
+    """Two hours at 100 and 60 % and, after a pause, one at 50 %: a taper to zero at 50 % of what was ordered."""
+    points = ((0, 0), (500_000, 0), (1_000_000, 1_000_000))
+    orders = np.array([[100, 100, 0, 100]])
+    metered = -np.array([[100, 60, 0, 50]])
+
+    def lines(**terms):
+        terms = SettlementTerms(price_ueur_per_mwh=4_000_000, factor_ppm=points, **terms)
+        return settle(
+            orders, 0 * orders, metered, terms, direction=UP, aggregate=0, operator=LOCAL, unit_of_step=np.arange(4)
+        ).lines
+
+    assert lines().factor_ppm.tolist() == [1_000_000, 200_000, 0]
+    event = lines(factor_scope="event")
+    assert event.unit.tolist() == [0, 1, 3]
+    assert event.event.tolist() == [0, 0, 3]
+    assert event.ratio_ppm.tolist() == [800_000, 800_000, 500_000]
+    assert event.pay_ueur.tolist() == [60, 36, 0]
+    assert lines(factor_scope="period").ratio_ppm.tolist() == [700_000] * 3
+
+
+def test_a_quarter_hour_makes_up_for_another_only_if_units_are_measured_as_a_whole():
+    orders = np.full((1, 4), 100)
+    metered = -np.array([[200, 0, 150, 50]])
+    terms = SettlementTerms(price_ueur_per_mwh=4_000_000, penalty_ueur_per_mwh=4_000_000)
+    arguments = {"direction": UP, "aggregate": 0, "operator": LOCAL}
+    whole = settle(orders, 0 * orders, metered, terms, **arguments).lines
+    assert (whole.paid_wqh[0], whole.shortfall_wqh[0], whole.ratio_ppm[0]) == (400, 0, 1_000_000)
+    each = dataclasses.replace(terms, measured_per="quarter_hour")
+    each = settle(orders, 0 * orders, metered, each, **arguments).lines
+    assert (each.paid_wqh[0], each.shortfall_wqh[0], each.ratio_ppm[0]) == (250, 150, 625_000)
