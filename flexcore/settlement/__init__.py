@@ -1,25 +1,82 @@
 """Settlement: what each operator pays for what was delivered, to the micro-EUR, and how it is shared."""
 
+from flexcore.settlement.amounts import share_exactly
+from flexcore.settlement.availability import (
+    AVAILABILITY_TERMS,
+    AvailabilityLines,
+    AvailabilityTerms,
+    KeptAvailability,
+    count_kept,
+    measured_availability,
+    settle_availability,
+)
+from flexcore.settlement.fees import GME_FEE, FeeLines, market_fees
+from flexcore.settlement.penalties import CappedPenalties, PenaltyAccounts, cap_penalties
 from flexcore.settlement.presets import TERMS
+from flexcore.settlement.programme import (
+    Imbalance,
+    ProgrammeCorrection,
+    imbalance,
+    programme_correction,
+    split_correction,
+)
+from flexcore.settlement.ratios import NO_ORDER, delivery_ratio
 from flexcore.settlement.remuneration import settle
 from flexcore.settlement.result import PodLines, SettlementLines, SettlementResult, SettlementTotals
 from flexcore.settlement.runs import SettlementRun, changed_lines, correct, finalise, open_run
 from flexcore.settlement.statements import Statements, statements
 from flexcore.settlement.terms import SettlementTerms
+from flexcore.settlement.uvam import (
+    UVAM_PRODUCTS,
+    ReliabilityTests,
+    UvamProduct,
+    availability_price,
+    offered_within_strike,
+    reliability_tests,
+    reserve_premium,
+)
 
 __all__ = [
+    "AVAILABILITY_TERMS",
+    "GME_FEE",
+    "NO_ORDER",
     "TERMS",
+    "UVAM_PRODUCTS",
+    "AvailabilityLines",
+    "AvailabilityTerms",
+    "CappedPenalties",
+    "FeeLines",
+    "Imbalance",
+    "KeptAvailability",
+    "PenaltyAccounts",
     "PodLines",
+    "ProgrammeCorrection",
+    "ReliabilityTests",
     "SettlementLines",
     "SettlementResult",
     "SettlementRun",
     "SettlementTerms",
     "SettlementTotals",
     "Statements",
+    "UvamProduct",
+    "availability_price",
+    "cap_penalties",
     "changed_lines",
     "correct",
+    "count_kept",
+    "delivery_ratio",
     "finalise",
+    "imbalance",
+    "market_fees",
+    "measured_availability",
+    "offered_within_strike",
     "open_run",
+    "programme_correction",
+    "reliability_tests",
+    "reserve_premium",
     "settle",
+    "settle_availability",
+    "share_exactly",
+    "split_correction",
     "statements",
 ]

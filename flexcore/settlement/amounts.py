@@ -3,6 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
+from flexcore.arrays import as_int
 from flexcore.chunks import run_chunks
 from flexcore.errors import Findings, SettlementError
 from flexcore.settlement.result import Int64s
@@ -70,8 +71,62 @@ def scaled(value: npt.ArrayLike, numerator: npt.ArrayLike, denominator: npt.Arra
     return result
 
 
+def share_exactly(
+    total: npt.ArrayLike, line: npt.ArrayLike, weight: npt.ArrayLike, *, n_threads: int = 1
+) -> npt.NDArray[np.int64]:
+    """Split the amount of each line over its entries in proportion to their weights, by largest remainder.
+
+    Parameters
+    ----------
+    total : array_like of int, shape (n_lines,)
+        Amounts of either sign. [micro-EUR, or any other whole unit]
+    line : array_like of int, shape (n_entries,)
+        Line of each entry, in any order.
+    weight : array_like of int, shape (n_entries,)
+        Not negative. A line whose weights are all 0 is shared alike.
+    n_threads : int
+
+    Returns
+    -------
+    ndarray of int64, shape (n_entries,)
+        Sums exactly to `total` over each line. Of equal remainders the earlier entry gets the odd unit.
+
+    Raises
+    ------
+    ValidationError
+        FX-A001..FX-A006 arrays of wrong shape, type, sign or range.
+    SettlementError
+        FX-S001 weights or amounts beyond 2^62, FX-S012 an amount without an entry.
+    """
+    from flexcore.kernels.settlement.remuneration import split_lines
+
+    amount = as_int(total, "total", shape=(None,), lo=-LARGEST_UEUR, hi=LARGEST_UEUR)
+    at = as_int(line, "line", shape=(None,), lo=0, hi=len(amount) - 1)
+    part = as_int(weight, "weight", shape=at.shape, lo=0)
+    size = np.zeros(len(amount), np.float64)
+    np.add.at(size, at, part.astype(np.float64))
+    if (size > LARGEST_UEUR).any():
+        refuse("FX-S001", "the weights of a line are too large to be summed", rows=np.flatnonzero(size > LARGEST_UEUR))
+    count = np.bincount(at, minlength=len(amount))
+    lost = np.flatnonzero((count == 0) & (amount != 0))
+    if lost.size:
+        refuse("FX-S012", f"{lost.size} amounts have no entry to go to", rows=lost)
+    order = np.argsort(at, kind="stable")
+    ptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(count)]).astype(np.int64)
+    ordered, shares = part[order], np.empty(at.size, np.int64)
+    run_chunks(
+        lambda lo, hi: split_lines(ptr, amount, ordered, ordered, lo, hi, shares),
+        len(amount),
+        n_threads=n_threads,
+        chunk=256,
+    )
+    result = np.empty(at.size, np.int64)
+    result[order] = shares
+    return result
+
+
 def ratio_ppm(part: npt.ArrayLike, whole: npt.ArrayLike) -> Int64s:
-    """Return half_even(1e6 * part / whole); 0 where `whole` is not positive. [parts per million]"""
+    """Return half_even(1e6 * part / whole); 0 where `whole` is not positive. [parts per million]."""
     bottom = np.asarray(whole, np.int64)
     return np.where(bottom > 0, scaled(part, ONE_PPM, np.maximum(bottom, 1)), 0).astype(np.int64)
 

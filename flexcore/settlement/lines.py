@@ -4,9 +4,9 @@ import numpy as np
 import numpy.typing as npt
 
 from flexcore.settlement.amounts import LARGEST_UEUR, mean_price, pay_factor, payment, ratio_ppm, refuse, refuse_above
-from flexcore.settlement.result import Int8s, Int64s, SettlementLines
+from flexcore.settlement.result import Int8s, Int64s, SettlementLines, SettlementTotals
 from flexcore.settlement.terms import SettlementTerms
-from flexcore.units import MAX_WQH, amount_ueur
+from flexcore.units import GLOBAL, LOCAL, MAX_WQH, amount_ueur
 
 Key = tuple[Int8s, Int64s, Int8s]
 
@@ -81,3 +81,17 @@ def _in_scope(
             refuse("FX-S001", f"the energy of an event or a period is larger than {MAX_WQH} wqh")
         sums.append(np.where(ordered > 0, total[place], 0))
     return sums[0], sums[1]
+
+
+def totals_of(lines: SettlementLines) -> SettlementTotals:
+    """Sum the lines of each operator."""
+    operators = np.array([LOCAL, GLOBAL], np.int8)
+    names = (
+        "ordered_wqh", "delivered_wqh", "paid_wqh", "shortfall_wqh", "available_wqh", "n_missing", "pay_ueur",
+        "penalty_ueur", "availability_ueur", "net_ueur",
+    )  # fmt: skip
+    sums = {
+        name: np.array([getattr(lines, name)[lines.operator == operator].sum() for operator in operators], np.int64)
+        for name in names
+    }
+    return SettlementTotals(operators, **sums)

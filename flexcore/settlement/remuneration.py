@@ -11,9 +11,9 @@ from flexcore.chunks import run_chunks
 from flexcore.errors import Findings, SettlementError, check_option
 from flexcore.metering.readings import MISSING_W, Int32s, as_power_w
 from flexcore.settlement.amounts import refuse
-from flexcore.settlement.lines import make_lines
+from flexcore.settlement.lines import make_lines, totals_of
 from flexcore.settlement.presets import TERMS
-from flexcore.settlement.result import Int8s, Int64s, PodLines, SettlementLines, SettlementResult, SettlementTotals
+from flexcore.settlement.result import Int8s, Int64s, PodLines, SettlementResult
 from flexcore.settlement.terms import MAX_PRICE, ONE_PPM, SettlementTerms
 from flexcore.units import GLOBAL, LOCAL, MAX_WQH
 
@@ -319,20 +319,7 @@ def _settle(book: _Book, terms: SettlementTerms, missing: str, split_by: str, n_
     line = np.repeat(np.arange(len(counts)), counts)
     net = pay - penalty + availability
     pods = PodLines(line, row, book.pod[row], ordered, delivered, available, pay, penalty, availability, net)
-    return SettlementResult(lines, pods, _totals(lines), terms, _digest(book, terms, missing, split_by))
-
-
-def _totals(lines: SettlementLines) -> SettlementTotals:
-    operators = np.array([LOCAL, GLOBAL], np.int8)
-    names = (
-        "ordered_wqh", "delivered_wqh", "paid_wqh", "shortfall_wqh", "available_wqh", "n_missing", "pay_ueur",
-        "penalty_ueur", "availability_ueur", "net_ueur",
-    )  # fmt: skip
-    sums = {
-        name: np.array([getattr(lines, name)[lines.operator == operator].sum() for operator in operators], np.int64)
-        for name in names
-    }
-    return SettlementTotals(operators, **sums)
+    return SettlementResult(lines, pods, totals_of(lines), terms, _digest(book, terms, missing, split_by))
 
 
 def _digest(book: _Book, terms: SettlementTerms, missing: str, split: str) -> str:

@@ -19,10 +19,13 @@ from flexcore.kernels._jit import (
     kernel,
 )
 from flexcore.kernels.metering.delivery import MISSING, delivered_w
+from flexcore.kernels.settlement.exact import product_over
 
 #: A price is split at this bit, so that energy times each part stays within 63 bits.
 PRICE_BIT = 20
 _LOW = (1 << PRICE_BIT) - 1
+#: Weights of a split that sum to at most this are divided in two parts, larger ones bit by bit.
+_TWO_PARTS = (2**63 - 1) // 4_000_000
 
 
 @kernel(I32_2D, I32_2D, i64, i64, U8_OUT)
@@ -205,8 +208,7 @@ def split_lines(ptr, total, weight, fallback, lo, hi, part_out):
     """Split the amounts of lines lo..hi over their entries in proportion to `weight`, by largest remainder.
 
     Where no weight is positive `fallback` counts, and where that is not either, every entry alike. Equal remainders go
-    to the earlier entry. Negative weights count as zero. The positive weights of a line
-    sum to at most 2^63 / 4e6.
+    to the earlier entry. Negative weights count as zero. The positive weights of a line sum to at most 2^62.
     """
     for line in range(lo, hi):
         begin = ptr[line]
@@ -237,7 +239,10 @@ def split_lines(ptr, total, weight, fallback, lo, hi, part_out):
                 w = max(fallback[begin + k], 0)
             else:
                 w = np.int64(1)
-            floor, remainder = _share(rest, w, everything)
+            if everything <= _TWO_PARTS:
+                floor, remainder = _share(rest, w, everything)
+            else:
+                floor, remainder = product_over(w, rest, everything)
             part = whole * w + floor
             remainders[k] = -remainder
             left -= part

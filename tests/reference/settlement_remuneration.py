@@ -83,8 +83,8 @@ def settle(rows, terms, unit_of_step, split_by="delivered"):
     """Lines and POD shares.
 
     A row is a dictionary with operator, aggregate, direction, pod, and lists orders, baseline, metered, available and
-    price, and a factor where PODs share by factors; a missing reading or baseline is None. Lines are keyed by (operator, aggregate, direction, unit), POD
-    shares by line and POD.
+    price, and a factor where PODs share by factors; a missing reading or baseline is None. Lines are keyed by
+    (operator, aggregate, direction, unit), POD shares by line and POD.
     """
     lines, pods = {}, {}
     factor_of_pod = {row["pod"]: row.get("factor") for row in rows}
@@ -146,7 +146,7 @@ def settle(rows, terms, unit_of_step, split_by="delivered"):
         if split_by == "equal":
             weights = dict.fromkeys(weights, even)
         if split_by == "factors":
-            weights = dict.fromkeys(weights, [factor_of_pod[pod] for pod in members])
+            weights = {name: [factor_of_pod[pod] for pod in members] for name in weights}
         for name, wanted in weights.items():
             used = next(choice for choice in (wanted, orders, even) if sum(choice) > 0)
             for entry, part in zip(entries, split(line[name], used), strict=True):

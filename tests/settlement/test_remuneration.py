@@ -86,8 +86,8 @@ def expected(book, terms, split_by="delivered"):
 
 LINE_NAMES = {
     "ordered": "ordered_wqh", "delivered": "delivered_wqh", "paid": "paid_wqh", "shortfall": "shortfall_wqh",
-    "counted": "counted_wqh", "event": "event", "ratio": "ratio_ppm", "available": "available_wqh", "missing": "n_missing",
-    "price": "price_ueur_per_mwh", "factor": "factor_ppm",
+    "counted": "counted_wqh", "event": "event", "ratio": "ratio_ppm", "available": "available_wqh",
+    "missing": "n_missing", "price": "price_ueur_per_mwh", "factor": "factor_ppm",
     "pay": "pay_ueur", "penalty": "penalty_ueur", "availability": "availability_ueur", "net": "net_ueur",
 }  # fmt: skip
 POD_NAMES = ("ordered", "delivered", "available", "pay", "penalty", "availability", "net")
