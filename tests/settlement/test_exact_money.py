@@ -44,7 +44,9 @@ def random_day(seed, n_aggregates, *, split="delivered", **terms):
     given = {"split_factor_ppm": np.stack([factor, 10**6 - factor], axis=1).ravel()} if split == "factors" else {}
     return settle(
         orders, rng.integers(-60_000, 60_000, shape), rng.integers(-60_000, 60_000, shape),
-        SettlementTerms(factor_ppm=TAPER, penalty_ueur_per_mwh=37_123_457, availability_ueur_per_mw_h=4_000_003, **terms),
+        SettlementTerms(
+            factor_ppm=TAPER, penalty_ueur_per_mwh=37_123_457, availability_ueur_per_mw_h=4_000_003, **terms
+        ),
         direction=(rows // 2) % 2, aggregate=rows // 2, operator=(rows // 4) % 2, pod=rows,
         price_ueur_per_mwh=rng.integers(-(10**8), 10**9, shape), available_w=orders, split=split,
         unit_of_step=np.arange(n_steps), **given,
@@ -98,7 +100,8 @@ def samples():
     fees = market_fees(n, market=0, bsp=0)
     one = np.array([[5]])
     return [
-        result.lines, result.pod_lines, result.totals, capped.accounts, fees, statements(result, bsp_of_aggregate=[0] * 4),
+        result.lines, result.pod_lines, result.totals, capped.accounts, fees,
+        statements(result, bsp_of_aggregate=[0] * 4),
         AvailabilityLines(**(names | {"operator": np.zeros(2, np.int8)})),
         KeptAvailability(n.copy(), n.copy(), n.copy(), n.copy(), n.copy()),
         reliability_tests(n, n, aggregate=[0, 1], year=[2022, 2022]),

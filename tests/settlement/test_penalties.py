@@ -98,7 +98,9 @@ def test_a_month_of_two_days_by_hand():
         for order in ("proportional", "earliest")
     }
     assert charged == {"proportional": [30_000_000, 15_000_000], "earliest": [45_000_000, 0]}
-    # nothing to lose, nothing charged
+    # nothing to lose, nothing charged; and a contract that had to pay back is no reason to pay the provider
+    owes = cap_penalties(days, availability=contract_lines([LOCAL], [0], [-5])).accounts
+    assert (owes.cap_ueur[0], owes.charged_ueur[0]) == (0, 0)
     assert cap_penalties(days).accounts.charged_ueur.tolist() == [0]
     assert [r.lines.net_ueur[0] for r in cap_penalties(days).results] == [0, 0]
 

@@ -197,26 +197,6 @@ def test_pay_follows_delivery_and_penalty_follows_the_pods_own_shortfall():
     assert list(tied.pod_lines.pay_ueur) == [0, 2, 1]
 
 
-def test_presets_pay_as_they_say():
-    def pay(name, ratio_percent):
-        terms = dataclasses.replace(TERMS[name], price_ueur_per_mwh=4_000_000)
-        return int(one_hour([1_000_000], [10_000 * ratio_percent], terms).lines.pay_ueur[0])
-
-    assert [pay("linear", percent) for percent in (-5, 0, 30, 100, 130)] == [0, 0, 300_000, 1_000_000, 1_000_000]
-    assert [pay("dead_band_5", percent) for percent in (50, 94, 95)] == [250_000, 883_600, 950_000]
-    assert [pay("uk_dso_taper", percent) for percent in (62, 63, 85, 95)] == [0, 25_200, 595_000, 950_000]
-    assert [pay("ssen_transition", percent) for percent in (50, 75, 100)] == [0, 375_000, 1_000_000]
-    assert [pay("neso_dfs", percent) for percent in (25, 50, 110, 150)] == [0, 500_000, 1_100_000, 1_200_000]
-
-
-@pytest.mark.parametrize("name", sorted(TERMS))
-def test_every_preset_is_sound_and_sourced(name):
-    terms = TERMS[name]
-    terms.check()
-    assert terms.source
-    assert set(terms.unverified) <= {field.name for field in dataclasses.fields(terms)}
-
-
 @pytest.mark.rule("SET-02")
 def test_operators_are_settled_separately():
     rng = np.random.default_rng(11)
@@ -394,57 +374,3 @@ def test_wrong_inputs_are_refused_by_code():
     for changes in ({"terms": "generous"}, {"missing": "guess"}, {"terms": SettlementTerms(netting="none")}):
         with pytest.raises(OptionError):
             settle(**(good | changes))
-
-
-@pytest.mark.rule("SET-03")
-@pytest.mark.parametrize("seed", range(40))
-def test_factors_of_the_provider_share_every_amount(seed):
-    rng = np.random.default_rng(seed)
-    terms, book = random_terms(rng), random_book(rng, n_rows=9)
-    book |= {"aggregate": np.arange(9) // 3, "direction": np.zeros(9, int), "operator": np.zeros(9, int)}
-    # every POD takes part in every line, so the factors of an aggregate are those of its lines
-    book["orders_w"] = np.maximum(book["orders_w"], 1)
-    book["split_factor_ppm"] = np.concatenate([largest_remainder(10**6, rng.integers(0, 5, 3) + 1) for _ in range(3)])
-    result = settle(**book, terms=terms, missing="zero", split="factors")
-    assert_equals(book, result, *expected(book, terms, "factors"))
-    book["split_factor_ppm"][4] += 1
-    with pytest.raises(SettlementError) as caught:
-        settle(**book, terms=terms, missing="zero", split="factors")
-    (finding,) = caught.value.findings
-    assert (finding.code, finding.ids) == ("FX-S010", (1,))
-    for wrong in ({"split": "equal"}, {"split": "factors", "split_factor_ppm": None}):
-        with pytest.raises(SettlementError, match="FX-S010"):
-            settle(**(book | {"terms": terms, "missing": "zero"} | wrong))
-
-
-def test_an_event_is_judged_as_a_whole_where_the_terms_say_so():
-    """Two hours at 100 and 60 % and, after a pause, one at 50 %: a taper to zero at 50 % of what was ordered."""
-    points = ((0, 0), (500_000, 0), (1_000_000, 1_000_000))
-    orders = np.array([[100, 100, 0, 100]])
-    metered = -np.array([[100, 60, 0, 50]])
-
-    def lines(**terms):
-        terms = SettlementTerms(price_ueur_per_mwh=4_000_000, factor_ppm=points, **terms)
-        return settle(
-            orders, 0 * orders, metered, terms, direction=UP, aggregate=0, operator=LOCAL, unit_of_step=np.arange(4)
-        ).lines
-
-    assert lines().factor_ppm.tolist() == [1_000_000, 200_000, 0]
-    event = lines(factor_scope="event")
-    assert event.unit.tolist() == [0, 1, 3]
-    assert event.event.tolist() == [0, 0, 3]
-    assert event.ratio_ppm.tolist() == [800_000, 800_000, 500_000]
-    assert event.pay_ueur.tolist() == [60, 36, 0]
-    assert lines(factor_scope="period").ratio_ppm.tolist() == [700_000] * 3
-
-
-def test_a_quarter_hour_makes_up_for_another_only_if_units_are_measured_as_a_whole():
-    orders = np.full((1, 4), 100)
-    metered = -np.array([[200, 0, 150, 50]])
-    terms = SettlementTerms(price_ueur_per_mwh=4_000_000, penalty_ueur_per_mwh=4_000_000)
-    arguments = {"direction": UP, "aggregate": 0, "operator": LOCAL}
-    whole = settle(orders, 0 * orders, metered, terms, **arguments).lines
-    assert (whole.paid_wqh[0], whole.shortfall_wqh[0], whole.ratio_ppm[0]) == (400, 0, 1_000_000)
-    each = dataclasses.replace(terms, measured_per="quarter_hour")
-    each = settle(orders, 0 * orders, metered, each, **arguments).lines
-    assert (each.paid_wqh[0], each.shortfall_wqh[0], each.ratio_ppm[0]) == (250, 150, 625_000)
