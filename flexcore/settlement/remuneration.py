@@ -323,7 +323,7 @@ def _settle(book: _Book, terms: SettlementTerms, missing: str, split_by: str, n_
 
 
 def _digest(book: _Book, terms: SettlementTerms, missing: str, split: str) -> str:
-    """SHA-256 over terms and active rows in canonical order; rows without any order or availability decide nothing."""
+    """SHA-256 over terms and active rows in canonical order; what has no order or availability decides nothing."""
     rows = book.rows
     whole_price = book.price if len(book.price) == 1 else None
     digest = hashlib.sha256(repr((terms, missing, split, book.orders.shape[1], len(rows))).encode())
@@ -336,10 +336,15 @@ def _digest(book: _Book, terms: SettlementTerms, missing: str, split: str) -> st
         digest.update(whole_price.tobytes())
     for lo in range(0, len(rows), _ROWS):
         chunk = rows[lo : lo + _ROWS]
-        for array in (book.orders, book.baseline, book.metered):
-            digest.update(array[chunk].tobytes())
+        orders = book.orders[chunk]
+        digest.update(orders.tobytes())
+        # readings, baselines and prices decide something only where there is an order
+        ordered = np.flatnonzero(orders > 0)
+        for array in (book.baseline, book.metered):
+            digest.update(array[chunk].ravel()[ordered].tobytes())
         if len(book.available):
             digest.update(book.available[chunk].tobytes())
         if whole_price is None:
-            digest.update(book.price[chunk].tobytes())
+            prices = book.price[chunk]
+            digest.update((prices.ravel()[ordered] if prices.shape == orders.shape else prices).tobytes())
     return digest.hexdigest()

@@ -58,11 +58,11 @@ def test_a_correction_is_a_new_run_that_changes_only_what_hangs_on_it():
     assert changed.aggregate[0] == day["aggregate"][row]
     assert changed.unit[0] == step // 4
     assert changed.before_ueur[0] != changed.after_ueur[0]
-    # a reading in a quarter-hour of a POD that nobody ordered decides nothing
-    idle = np.flatnonzero(day["orders_w"][:, 0] == 0)[0]
-    day["orders_w"][idle] = 0
+    # a reading in a quarter-hour in which nobody ordered anything of its POD decides nothing
     before = settle(**day, terms=TERMS)
+    idle = tuple(np.argwhere(day["orders_w"] == 0)[3])
     day["metered_w"][idle] += 1000
+    day["baseline_w"][idle] += 500
     assert settle(**day, terms=TERMS).digest == before.digest
 
 
