@@ -10,6 +10,7 @@ from flexcore.settlement.availability import (
     measured_availability,
     settle_availability,
 )
+from flexcore.settlement.contract_pods import AvailabilityPods, share_availability
 from flexcore.settlement.fees import GME_FEE, FeeLines, market_fees
 from flexcore.settlement.penalties import CappedPenalties, PenaltyAccounts, cap_penalties
 from flexcore.settlement.presets import TERMS
@@ -43,6 +44,7 @@ __all__ = [
     "TERMS",
     "UVAM_PRODUCTS",
     "AvailabilityLines",
+    "AvailabilityPods",
     "AvailabilityTerms",
     "CappedPenalties",
     "FeeLines",
@@ -76,6 +78,7 @@ __all__ = [
     "reserve_premium",
     "settle",
     "settle_availability",
+    "share_availability",
     "share_exactly",
     "split_correction",
     "statements",

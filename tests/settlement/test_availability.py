@@ -15,9 +15,10 @@ from flexcore.settlement import (
     count_kept,
     measured_availability,
     settle_availability,
+    share_availability,
     statements,
 )
-from flexcore.units import DOWN, GLOBAL, LOCAL, UP, eur_per_mwh
+from flexcore.units import DOWN, GLOBAL, LOCAL, UP, eur_per_mwh, largest_remainder
 
 HOURS = {"evening": (18, 22), "night": (0, 4), "late": (20, 23)}
 
@@ -193,6 +194,37 @@ def test_statements_hold_the_availability_of_contracts():
     assert table.bsp.tolist() == [4, 5]
     assert table.operator.tolist() == [GLOBAL] * 2
     assert table.net_ueur.tolist() == table.availability_ueur.tolist() == due.amount_ueur[::-1].tolist()
+
+
+@pytest.mark.rule("SET-03")
+@pytest.mark.parametrize("seed", range(30))
+def test_shares_of_pods_sum_to_their_line_and_lines_to_the_operator(seed):
+    rng = np.random.default_rng(seed)
+    contracted = [int(w) for w in rng.integers(1, [10, 10**6, 10**8])]
+    contracts = book(contracted, [["evening"], ["night"], ["evening", "late"]], "2026-11-20", "2026-12-10")
+    days = [*month_of(2026, 11), *month_of(2026, 12)]
+    n = sum(day.n_steps for day in days)
+    declared = np.array(contracted)[:, np.newaxis] - (rng.random((3, n)) < 0.3)
+    kept = count_kept(contracts, days, declared)
+    operator = np.array([LOCAL, GLOBAL, LOCAL])
+    lines = settle_availability(availability_due(contracts), kept, aggregate=[0, 1, 1], operator=operator)
+    owner = np.r_[0, 1, 2, rng.integers(0, 3, 17)]
+    pod, weight = rng.permutation(20) // 2, rng.integers(0, 4, 20)
+    shares = share_availability(lines, contract=owner, pod=pod, weight=weight)
+    assert len(lines) == 6
+    for k in range(6):
+        own = sorted((int(p), i) for i, p in enumerate(pod) if owner[i] == lines.contract[k])
+        weights = [int(weight[i]) for _, i in own]
+        weights = weights if sum(weights) else [1] * len(weights)
+        mine = shares.line == k
+        assert shares.pod[mine].tolist() == [p for p, _ in own]
+        assert shares.net_ueur[mine].tolist() == largest_remainder(int(lines.net_ueur[k]), weights).tolist()
+    table = statements([], bsp_of_aggregate=[3, 4], availability=lines)
+    for side in (LOCAL, GLOBAL):
+        of_side = shares.net_ueur[lines.operator[shares.line] == side].sum()
+        assert of_side == table.net_ueur[table.operator == side].sum() == lines.net_ueur[lines.operator == side].sum()
+    with pytest.raises(SettlementError, match="FX-S012"):
+        share_availability(lines, contract=[0, 1], pod=[1, 2], weight=[1, 1])
 
 
 def test_what_is_not_whole_or_lacks_an_input_is_refused():

@@ -11,6 +11,7 @@ import flexcore.settlement
 from flexcore import settle
 from flexcore.settlement import (
     AvailabilityLines,
+    AvailabilityPods,
     KeptAvailability,
     SettlementTerms,
     cap_penalties,
@@ -103,6 +104,7 @@ def samples():
         result.lines, result.pod_lines, result.totals, capped.accounts, fees,
         statements(result, bsp_of_aggregate=[0] * 4),
         AvailabilityLines(**(names | {"operator": np.zeros(2, np.int8)})),
+        AvailabilityPods(n.copy(), n.copy(), n.copy()),
         KeptAvailability(n.copy(), n.copy(), n.copy(), n.copy(), n.copy()),
         reliability_tests(n, n, aggregate=[0, 1], year=[2022, 2022]),
         changed_lines(run, correct(run, random_day(2, 4), "again")),

@@ -1,13 +1,20 @@
+import datetime as dt
+
 import numpy as np
 import pytest
 
 from flexcore.errors import SettlementError, ValidationError
+from flexcore.market.long_term import ContractBook, availability_due
+from flexcore.market.service_windows import WORKDAYS
+from flexcore.market_day import MarketDay
 from flexcore.settlement import (
     UVAM_PRODUCTS,
     availability_price,
+    count_kept,
     offered_within_strike,
     reliability_tests,
     reserve_premium,
+    settle_availability,
 )
 from flexcore.units import to_eur
 
@@ -32,6 +39,35 @@ def test_power_above_the_strike_price_is_not_offered():
     strike = [UVAM_PRODUCTS["evening_1"].strike_ueur_per_mwh, UVAM_PRODUCTS["evening_2"].strike_ueur_per_mwh]
     price = np.array([[400_000_000, 400_000_001], [200_000_000, 400_000_000]])
     assert offered_within_strike([[5, 6], [7, 8]], price, strike).tolist() == [[5, 0], [7, 0]]
+
+
+def test_the_premium_is_lost_for_a_month_below_the_compliance_share():
+    """A MW in the evening of 21 working days: 84 hours at 28.846154 EUR. Above the strike price is not offered."""
+    product = UVAM_PRODUCTS["evening_1"]
+    contracts = ContractBook.from_tables(
+        {
+            "contract_id": ["C"], "bsp": ["B"], "aggregate": ["A"], "perimeter": ["Z"], "direction": [0],
+            "contracted_w": [1_000_000], "availability_ueur_per_mw_h": [availability_price()],
+            "use_ueur_per_mwh": [product.strike_ueur_per_mwh],
+        },
+        {"contract_id": ["C"], "window_id": ["evening_1"]},
+        {
+            "window_id": ["evening_1"], "first_day": ["2022-11-01"], "last_day": ["2022-11-29"], "weekdays": [WORKDAYS],
+            "from_quarter": [product.from_quarter], "to_quarter": [product.to_quarter],
+        },
+    )  # fmt: skip
+    due = availability_due(contracts)
+    assert due.amount_ueur.tolist() == [84 * 28_846_154]
+    november = [MarketDay(dt.date(2022, 11, day)) for day in range(1, 31)]
+    declared = np.full((1, 30 * 96), 1_000_000)
+    for too_dear, share in ((6, 15), (7, 0)):  # of 21 working days; 15 of 21 is above 70 %, 14 of 21 is below
+        price = np.full(declared.shape, product.strike_ueur_per_mwh)
+        working = [k for k, day in enumerate(november) if day.weekday < 5]
+        for k in working[:too_dear]:
+            price[0, 96 * k : 96 * (k + 1)] += 1
+        offered = offered_within_strike(declared, price, [product.strike_ueur_per_mwh])
+        lines = settle_availability(due, count_kept(contracts, november, offered), "uvam", aggregate=[0])
+        assert lines.net_ueur.tolist() == [share * 4 * 28_846_154]
 
 
 def test_three_failed_tests_of_four_disable_a_unit():
