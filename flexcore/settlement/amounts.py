@@ -1,5 +1,7 @@
 """Exact amounts: mean prices, ratios, pay factors and payments, each rounded once, half-even."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -8,7 +10,7 @@ from flexcore.chunks import run_chunks
 from flexcore.errors import Findings, SettlementError
 from flexcore.settlement.result import Int64s
 from flexcore.settlement.terms import ONE_PPM, Breakpoints
-from flexcore.units import WQH_PER_MWH
+from flexcore.units import WQH_PER_MWH, exact_sum
 
 #: Largest amount, and largest sum of the amounts of a run. [micro-EUR]
 LARGEST_UEUR = 2**62
@@ -22,10 +24,15 @@ def refuse(code: str, message: str, **details: npt.ArrayLike | str) -> None:
     found.raise_errors(SettlementError)
 
 
+def refuse_lines(message: str, key: tuple[npt.NDArray[Any], ...], bad: npt.NDArray[np.bool_]) -> None:
+    """Raise FX-S001 if a line is bad, and name the bad ones by (operator, aggregate, direction, unit)."""
+    if bad.any():
+        refuse("FX-S001", message, ids=list(zip(*(column[bad].tolist() for column in key), strict=True)))
+
+
 def refuse_above(largest: int, message: str, *amounts: Int64s) -> None:
-    """Raise FX-S001 if the sizes of all amounts together may pass `largest`."""
-    total = sum(float(np.abs(amount.astype(np.float64)).sum()) for amount in amounts)
-    if total > largest:
+    """Raise FX-S001 if the sizes of all amounts together pass `largest`."""
+    if sum(exact_sum(np.abs(amount)) for amount in amounts) > largest:
         refuse("FX-S001", message)
 
 

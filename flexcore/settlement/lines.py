@@ -3,10 +3,10 @@
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.settlement.amounts import LARGEST_UEUR, mean_price, pay_factor, payment, ratio_ppm, refuse, refuse_above
+from flexcore.settlement.amounts import LARGEST_UEUR, mean_price, pay_factor, payment, ratio_ppm, refuse, refuse_lines
 from flexcore.settlement.result import Int8s, Int64s, SettlementLines, SettlementTotals
 from flexcore.settlement.terms import SettlementTerms
-from flexcore.units import GLOBAL, LOCAL, MAX_WQH, amount_ueur
+from flexcore.units import GLOBAL, LOCAL, MAX_WQH, amount_ueur, exact_sum
 
 Key = tuple[Int8s, Int64s, Int8s]
 
@@ -27,9 +27,8 @@ def make_lines(
 ) -> SettlementLines:
     """Turn sums of energy, sorted by key and unit, into amounts."""
     energies = np.abs(np.stack([ordered, delivered, available, counted, paid, shortfall]))
-    bad = (energies > MAX_WQH).any(axis=0)
-    if bad.any():
-        refuse("FX-S001", f"the energy of a line is larger than {MAX_WQH} wqh", ids=np.unique(key[1][bad]))
+    name = (*key, unit)
+    refuse_lines(f"the energy of a line is larger than {MAX_WQH} wqh", name, (energies > MAX_WQH).any(axis=0))
     price = mean_price(price_high, price_low, ordered)
     first = _first_of_group(key)
     starts = _starts_event(first, unit, ordered)
@@ -41,7 +40,10 @@ def make_lines(
     penalty = amount_ueur(shortfall, terms.penalty_ueur_per_mwh)
     # EUR per MW and hour is EUR per MWh of available energy
     availability = amount_ueur(available, terms.availability_ueur_per_mw_h)
-    refuse_above(LARGEST_UEUR, "the amounts of the run are too large for 64-bit money", pay, penalty, availability)
+    sizes = np.abs(pay) + penalty + availability
+    if exact_sum(sizes) > LARGEST_UEUR:
+        message = f"the amounts of the run sum to more than {LARGEST_UEUR} micro-EUR; its largest line is named"
+        refuse_lines(message, name, np.arange(len(sizes)) == sizes.argmax())
     return SettlementLines(
         *key, unit, ordered, delivered, paid, shortfall, counted, available, n_missing, event,
         ratio_ppm(counted_in, ordered_in), price, factor, pay, penalty, availability, pay - penalty + availability,

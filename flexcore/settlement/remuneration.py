@@ -10,7 +10,7 @@ from flexcore.arrays import as_int
 from flexcore.chunks import run_chunks
 from flexcore.errors import Findings, SettlementError, check_option
 from flexcore.metering.readings import MISSING_W, Int32s, as_power_w
-from flexcore.settlement.amounts import refuse
+from flexcore.settlement.amounts import refuse, refuse_lines
 from flexcore.settlement.lines import make_lines, totals_of
 from flexcore.settlement.presets import TERMS
 from flexcore.settlement.result import Int8s, Int64s, PodLines, SettlementResult
@@ -102,8 +102,8 @@ def settle(
     Raises
     ------
     SettlementError
-        FX-S001 numbers too large for exact 64-bit money, FX-S002 an order without reading or baseline, FX-S003 terms,
-        FX-S004 a POD ordered twice in a quarter-hour, FX-S010 factors that do not sum to a million.
+        FX-S001 numbers too large for exact 64-bit money (ids: operator, aggregate, direction and unit of each line),
+        FX-S002 an order without reading or baseline, FX-S003 terms, FX-S004 a POD ordered twice in a quarter-hour, FX-S010 factors that do not sum to a million.
     ValidationError
         FX-A001..FX-A006 arrays of wrong shape, type, sign or range; FX-E002 unknown terms.
 
@@ -296,7 +296,8 @@ def _settle(book: _Book, terms: SettlementTerms, missing: str, split_by: str, n_
     def split(amount: Int64s, weight: Int64s, fallback: Int64s) -> Int64s:
         used = np.add.reduceat(np.maximum(weight, 0), ptr[:-1]) if total else np.zeros(0, np.int64)
         if (used > MAX_WQH).any():
-            refuse("FX-S001", "the energies of the PODs of one line are too large for an exact split")
+            key = (lines.operator, lines.aggregate, lines.direction, lines.unit)
+            refuse_lines("the energies of the PODs of a line are too large for an exact split", key, used > MAX_WQH)
         part = np.empty(total, np.int64)
         run_chunks(
             lambda lo, hi: split_lines(ptr, amount, weight, fallback, lo, hi, part),
