@@ -97,3 +97,16 @@ def test_mid_drops_the_odd_day_on_top():
     assert one_pod([10, 500, 20, 30, 0], 0, mid) == (20, 0)
     assert one_pod([10, 500, 20, 30], 0, mid) == (20, FEWER_DAYS)
     assert one_pod([10, 500, 20], 0, mid) == (177, FEWER_DAYS)
+
+
+def test_a_day_without_any_reading_is_no_candidate():
+    """Without an event no quarter-hour is asked for, and still a day that shows nothing takes no place."""
+    two = rule(n=2)
+    history = np.repeat(np.array([[[10], [20], [MISSING_W], [40]]], np.int32), 24, axis=2)
+    result = baseline(history, preset=two)
+    assert result.days_used[0].tolist() == [False, True, False, True]
+    assert (result.baseline_w == 30).all()
+    # days that come and go between two calls leave no trace in arrays that are used again
+    again = baseline(np.roll(history, 1, axis=1), preset=two, out=result)
+    assert again.days_used[0].tolist() == [False, True, True, False]
+    assert (again.baseline_w == 15).all()

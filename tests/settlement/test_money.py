@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from flexcore import settle
-from flexcore.errors import SettlementError
+from flexcore.errors import SettlementError, ValidationError
 from flexcore.settlement import SettlementTerms, finalise, open_run, statements
 from flexcore.settlement.runs import changed_lines
 from flexcore.settlement.terms import MAX_PRICE
@@ -292,3 +292,35 @@ def test_a_line_whose_pods_swing_too_far_for_an_exact_split_is_refused_by_name()
     with pytest.raises(SettlementError) as caught:
         settle(ones, swing, -swing, aggregate=aggregate, **others)
     assert caught.value.findings[0].ids == ((LOCAL, 3, UP, 0),)
+
+
+@pytest.mark.parametrize("price", [MAX_PRICE + 1, -MAX_PRICE - 1, 2**63 - 1, -(2**63)])
+def test_a_price_beyond_2_to_the_40_is_refused_by_row(price):
+    ones = np.ones((3, 4), np.int64)
+    prices = np.array([MAX_PRICE, price, -MAX_PRICE])
+    arguments = {"direction": UP, "aggregate": 0, "operator": LOCAL}
+    with pytest.raises(SettlementError) as caught:
+        settle(ones, ones, 0 * ones, SettlementTerms(), price_ueur_per_mwh=prices, **arguments)
+    (finding,) = caught.value.findings
+    assert (finding.code, finding.rows) == ("FX-S001", (1,))
+    prices[1] = 0
+    assert (
+        settle(ones, ones, 0 * ones, SettlementTerms(), price_ueur_per_mwh=prices, **arguments).lines.pay_ueur[0] == 0
+    )
+    with pytest.raises(SettlementError, match="FX-S003"):
+        SettlementTerms(price_ueur_per_mwh=price).check()
+
+
+@pytest.mark.parametrize("name", ["orders_w", "baseline_w", "metered_w", "available_w"])
+def test_watts_beyond_32_bits_are_refused_by_row(name):
+    ones = np.ones((3, 4), np.int64)
+    book = {"orders_w": ones, "baseline_w": ones, "metered_w": ones, "available_w": ones}
+    book[name] = ones.copy()
+    book[name][2, 1] = TOP
+    arguments = {"terms": SettlementTerms(price_ueur_per_mwh=1), "direction": UP, "aggregate": 0, "operator": LOCAL}
+    settle(**book, **arguments)
+    book[name][2, 1] = TOP + 1
+    with pytest.raises(ValidationError) as caught:
+        settle(**book, **arguments)
+    (finding,) = caught.value.findings
+    assert (finding.code, finding.rows) == ("FX-A006", (2,))
