@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flexcore import settle
+from flexcore.errors import SettlementError
 from flexcore.metering import MISSING_W
 from flexcore.units import LOCAL
 from tests.settlement.test_remuneration import ROW_ARGUMENTS, assert_same, random_book, random_terms
@@ -137,3 +138,25 @@ def test_what_one_operator_ordered_never_reaches_the_lines_of_the_other(seed):
         assert np.array_equal(getattr(one.lines, field.name)[mine], getattr(two.lines, field.name)[theirs])
     shares = [r.pod_lines.net_ueur[r.lines.operator[r.pod_lines.line] == LOCAL] for r in (one, two)]
     assert np.array_equal(*shares)
+
+
+@pytest.mark.rule("MET-01")
+@pytest.mark.parametrize("name", ["baseline_w", "metered_w"])
+def test_one_missing_reading_among_many_lines_is_refused_by_its_pod(name):
+    """Nothing is guessed: a gap where something is ordered stops the settlement unless it is asked to count it."""
+    rng = np.random.default_rng(31)
+    terms, book = random_terms(rng), random_book(rng, n_rows=14)
+    for part in ("baseline_w", "metered_w"):
+        book[part] = np.where(book[part] == MISSING_W, 0, book[part])
+    whole = settle(**book, terms=terms)
+    assert len(whole.lines) > 5
+    row, step = np.argwhere(book["orders_w"] > 0)[3]
+    book[name][row, step] = MISSING_W
+    with pytest.raises(SettlementError) as caught:
+        settle(**book, terms=terms)
+    (finding,) = caught.value.findings
+    assert (finding.code, finding.rows, finding.ids) == ("FX-S002", (row,), (book["pod"][row],))
+    counted = settle(**book, terms=terms, missing="zero").lines
+    assert counted.n_missing.sum() == 1
+    hit = np.flatnonzero(counted.n_missing)
+    assert (counted.unit[hit[0]], counted.aggregate[hit[0]]) == (step // 4, book["aggregate"][row])
