@@ -28,7 +28,9 @@ def make_lines(
     """Turn sums of energy, sorted by key and unit, into amounts."""
     energies = np.abs(np.stack([ordered, delivered, available, counted, paid, shortfall]))
     name = (*key, unit)
-    refuse_lines(f"the energy of a line is larger than {MAX_WQH} wqh", name, (energies > MAX_WQH).any(axis=0))
+    refuse_lines(
+        f"the energy of a line is larger than {MAX_WQH} wqh", name, np.asarray((energies > MAX_WQH).any(axis=0))
+    )
     price = mean_price(price_high, price_low, ordered)
     first = _first_of_group(key)
     starts = _starts_event(first, unit, ordered)

@@ -103,7 +103,8 @@ def settle(
     ------
     SettlementError
         FX-S001 numbers too large for exact 64-bit money (ids: operator, aggregate, direction and unit of each line),
-        FX-S002 an order without reading or baseline, FX-S003 terms, FX-S004 a POD ordered twice in a quarter-hour, FX-S010 factors that do not sum to a million.
+        FX-S002 an order without reading or baseline, FX-S003 terms, FX-S004 a POD ordered twice in a quarter-hour,
+        FX-S010 factors that do not sum to a million.
     ValidationError
         FX-A001..FX-A006 arrays of wrong shape, type, sign or range; FX-E002 unknown terms.
 
