@@ -164,24 +164,26 @@ class Eligibility:
         touched: npt.NDArray[np.uint8] = np.zeros((rows.size, len(days), self.day.n_steps), np.uint8)
         if self.events is None or not self.events.n_events:
             return touched
-        listed = _listed(self.events, self.rule, len(self.choice))
+        lo = np.searchsorted(self.events.pod, rows, side="left").astype(np.int64)
+        hi = np.searchsorted(self.events.pod, rows, side="right").astype(np.int64)
+        # only the events between those of the rows are looked at: a block of PODs costs what the block holds
+        begin, end = (int(lo.min()), int(hi.max())) if rows.size else (0, 0)
+        listed = _listed(self.events, self.rule, slice(begin, end))
+        lo, hi = lo - begin, hi - begin
         clock = _clock(days, self.day)
 
         def task(i0: int, i1: int) -> None:
-            mark_touched(*listed, rows, *clock, i0, i1, touched)
+            mark_touched(lo, hi, *listed, *clock, i0, i1, touched)
 
         run_chunks(task, rows.size, n_threads=n_threads, chunk=_CHUNK)
         return touched
 
 
-def _listed(events: EventRuns | None, rule: EligibilityRule, n_pods: int) -> tuple[npt.NDArray[Any], ...]:
-    """Return events as the kernels want them: where each POD's begin, and their first, end and last touched steps."""
-    if events is None or not events.n_events:
-        none = np.zeros(0, np.int64)
-        return none, none, none, none, np.zeros(0, np.int8), none
-    ptr = np.searchsorted(events.pod, np.arange(n_pods + 1)).astype(np.int64)
-    after = np.where(events.after_steps < 0, rule.after_steps, events.after_steps)
-    return ptr, events.first_qh, events.end_qh, events.end_qh + after, events.operator, events.power_w
+def _listed(events: EventRuns, rule: EligibilityRule, which: slice) -> tuple[npt.NDArray[Any], ...]:
+    """Return some events as the kernels want them: first and end quarter-hour, end of what follows, operator, power."""
+    end, after = events.end_qh[which], events.after_steps[which]
+    after_qh = end + np.where(after < 0, rule.after_steps, after)
+    return events.first_qh[which], end, after_qh, events.operator[which], events.power_w[which]
 
 
 def _clock(days: Sequence[MarketDay], day: MarketDay) -> tuple[Int64s, Int64s, Int64s]:
@@ -346,7 +348,9 @@ def eligible_days(
     least = -(-shown * followed.completeness_ppm // 1_000_000)  # rounded up
     out_days, test_days = _flags(outage, "outage", n_pods, n_days), _flags(test, "test", n_pods, n_days)
     only = _flags(needed if followed.event_days == "needed" else None, "needed", n_pods, day.n_steps)
-    listed = _listed(events, followed, n_pods)
+    known = events if events is not None else EventRuns.join()
+    ptr = np.searchsorted(known.pod, np.arange(n_pods + 1 if known.n_events else 0)).astype(np.int64)
+    listed = _listed(known, followed, slice(None))
     choice = np.empty((n_pods, n_days), np.uint8)
     why = np.empty((n_pods, n_days), np.uint16)
     masked = np.empty(n_pods, np.uint8)
@@ -354,7 +358,7 @@ def eligible_days(
 
     def task(i0: int, i1: int) -> None:
         choose_days(
-            day_choice, day_why, least, read, out_days, test_days, only, *listed, qh, first, end,
+            day_choice, day_why, least, read, out_days, test_days, only, ptr, *listed, qh, first, end,
             n_borrow, int(followed.impact == "energy"), i0, i1, choice, why, masked,
         )  # fmt: skip
 

@@ -6,9 +6,12 @@ import numpy as np
 import numpy.typing as npt
 
 from flexcore.arrays import output
+from flexcore.chunks import run_chunks
 from flexcore.errors import Findings, ValidationError
 from flexcore.market_day import MarketDay
 from flexcore.metering.readings import MISSING_W, Int32s, Readings, as_power_w, day_steps
+
+_CHUNK = 512  # PODs: what a block of them writes stays in the cache, day after day
 
 
 def steps_of_days(days: Sequence[MarketDay], day: MarketDay) -> npt.NDArray[np.int64]:
@@ -19,11 +22,18 @@ def steps_of_days(days: Sequence[MarketDay], day: MarketDay) -> npt.NDArray[np.i
     ).reshape(len(days), day.n_steps)
 
 
+def _runs(columns: npt.NDArray[np.int64]) -> list[tuple[int, int, int]]:
+    """Cut the steps of one day into runs (first, end, first column) that are copied as blocks; column -1: none."""
+    cuts = np.flatnonzero((np.diff(columns) != 1) | (columns[:-1] < 0)) + 1
+    return [(int(lo), int(hi), int(columns[lo])) for lo, hi in zip([0, *cuts], [*cuts, columns.size], strict=True)]
+
+
 def assemble_history(
     days: Sequence[MarketDay],
     readings: Sequence[Readings | npt.ArrayLike],
     day: MarketDay,
     *,
+    n_threads: int = 1,
     out: Int32s | None = None,
 ) -> Int32s:
     """Put readings of past days of 92, 96 or 100 quarter-hours on the clock of the event day.
@@ -36,6 +46,7 @@ def assemble_history(
         Mean power, positive = withdrawal; `MISSING_W` where there is none. [W]
     day : MarketDay
         Event day.
+    n_threads : int
     out : ndarray of int32, shape (n_pods, n_days, day.n_steps), optional
         Overwritten and returned.
 
@@ -68,12 +79,12 @@ def assemble_history(
     found.raise_errors(ValidationError)
     shape = (len(arrays[0]) if arrays else 0, len(days), day.n_steps)
     history: Int32s = output(out, "out", shape=shape, dtype=np.int32, inputs=tuple(arrays))
-    for d, (array, columns) in enumerate(zip(arrays, steps_of_days(days, day), strict=True)):
-        # runs of neighbouring columns are copied as blocks: at most a few of them, whatever the days
-        cuts = np.flatnonzero((np.diff(columns) != 1) | (columns[:-1] < 0)) + 1
-        for lo, hi in zip([0, *cuts], [*cuts, columns.size], strict=True):
-            if columns[lo] < 0:
-                history[:, d, lo:hi] = MISSING_W
-            else:
-                history[:, d, lo:hi] = array[:, columns[lo] : columns[lo] + hi - lo]
+    runs = [_runs(columns) for columns in steps_of_days(days, day)]
+
+    def task(i0: int, i1: int) -> None:
+        for d, (array, pieces) in enumerate(zip(arrays, runs, strict=True)):
+            for lo, hi, start in pieces:
+                history[i0:i1, d, lo:hi] = MISSING_W if start < 0 else array[i0:i1, start : start + hi - lo]
+
+    run_chunks(task, shape[0], n_threads=n_threads, chunk=_CHUNK)
     return history

@@ -4,6 +4,7 @@ The readings are simulated from the realised day and from how PODs follow orders
 and nominations only (MET-01).
 """
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,10 @@ import numpy.typing as npt
 
 from flexcore.market_day import MarketDay
 from flexcore.metering.baseline import BaselineResult, baseline
+from flexcore.metering.calendar import Calendar
+from flexcore.metering.eligibility import Eligibility, eligible_days
+from flexcore.metering.eligibility_rule import EligibilityRule
+from flexcore.metering.event_runs import EventRuns
 from flexcore.metering.readings import simulate_readings
 from flexcore.settlement.remuneration import settle
 from flexcore.settlement.result import SettlementResult
@@ -25,8 +30,12 @@ Int64s = npt.NDArray[np.int64]
 Int32s = npt.NDArray[np.int32]
 Positions = npt.NDArray[np.integer[Any]]
 
-#: Days of readings that baselines may look back on.
-LOOK_BACK = 16
+#: Holidays of the cities: Italy, and the patron saints' day of Rome.
+COUNTRY, PROVINCE = "IT", "RM"
+#: Which past days are like the day; no past event is simulated, so there is no event day to borrow.
+ELIGIBLE = EligibilityRule(look_back_days=45, fall_backs=(), source="flexcore: as high_5_of_10, without fall-backs")
+#: Like days that the presets below look at, at most.
+N_LIKE = 10
 #: Terms of both operators by default: pay-as-bid for what is delivered up to the order, shortfall beyond 5 % charged.
 TERMS = SettlementTerms(
     penalty_ueur_per_mwh=eur_per_mwh(40), tolerance_ppm=50_000, source="flexcore: default of the study cities"
@@ -65,19 +74,30 @@ class Delivery:
     settlement: SettlementResult
 
 
-def _like_days(day: MarketDay) -> npt.NDArray[np.bool_]:
-    """Mark days of the look-back that are like the day: working day or weekend, and as long (no change of clocks)."""
-    past = [day.shift(back - LOOK_BACK) for back in range(LOOK_BACK)]
-    weekend = day.weekday >= 5
-    return np.array([(other.weekday >= 5) == weekend and other.n_steps == 96 for other in past])
+def _eligible(day: MarketDay, orders_w: Int64s, rebound: int) -> Eligibility:
+    """Say which days the baselines look at: as many before the day as hold `N_LIKE` like days, or the whole look-back.
 
-
-def _after_event(event: npt.NDArray[np.bool_], steps: int) -> npt.NDArray[np.bool_]:
-    """Mark the quarter-hours in which an event's energy comes back: up to `steps` after it (BAS-02)."""
-    after = np.zeros_like(event)
-    for shift in range(1, steps + 1):
-        after[:, shift:] |= event[:, :-shift]
-    return after & ~event
+    Parameters
+    ----------
+    day : MarketDay
+    orders_w : ndarray of int64, shape (2 operators, 2 directions, n_pods, n_steps)
+        Orders of the day itself, whose rebound must stay out of the adjustment windows (BAS-02). [W]
+    rebound : int
+        Quarter-hours in which the energy of an event comes back.
+    """
+    calendar = Calendar(COUNTRY, subdivision=PROVINCE)
+    days = [day.shift(back - ELIGIBLE.look_back_days) for back in range(ELIGIBLE.look_back_days)]
+    like = np.flatnonzero(eligible_days(days, day, calendar=calendar, rule=ELIGIBLE).first_choice[0])
+    n_operators, n_directions, n_pods, n_steps = orders_w.shape
+    events = EventRuns.of_orders(
+        day,
+        orders_w.reshape(-1, n_steps),
+        pod=np.tile(np.arange(n_pods), n_operators * n_directions),
+        operator=np.repeat([LOCAL, GLOBAL], n_directions * n_pods),
+    )
+    rule = dataclasses.replace(ELIGIBLE, rebound_steps=rebound)
+    shortened = days[like[-N_LIKE] :] if like.size >= N_LIKE else days
+    return eligible_days(shortened, day, calendar=calendar, rule=rule, n_pods=n_pods, events=events)
 
 
 def _baselines(
@@ -85,7 +105,7 @@ def _baselines(
     day: MarketDay,
     pods: Int32s,
     metered_w: Int32s,
-    event: npt.NDArray[np.bool_],
+    orders_w: Int64s,
     rebound: int,
     n_threads: int,
 ) -> tuple[Int64s, npt.NDArray[np.str_]]:
@@ -93,9 +113,9 @@ def _baselines(
     method = np.array([PRESET[category] for category in city.pods.category[pods]])
     method[(city.pods.technology[pods] & PV) != 0] = "nominated"
     result = np.zeros(metered_w.shape, np.int64)
-    history = city.history_w(day, LOOK_BACK, pods)
-    eligible = _like_days(day)
-    after = _after_event(event, rebound)
+    eligible = _eligible(day, orders_w, rebound)
+    history = city.history_w(day, len(eligible.days), pods)
+    event = (orders_w != 0).any(axis=(0, 1))
     for preset in np.unique(method):
         rows = np.flatnonzero(method == preset)
         if preset == "nominated":
@@ -105,9 +125,9 @@ def _baselines(
             np.ascontiguousarray(history[rows]),
             np.ascontiguousarray(metered_w[rows]),
             np.ascontiguousarray(event[rows]),
-            eligible=eligible,
+            eligible=eligible.first_choice[rows],
             preset=str(preset),
-            today_excluded=np.ascontiguousarray(after[rows]),
+            today_excluded=eligible.today_excluded_of(rows),
             n_threads=n_threads,
         )
         result[rows] = found.baseline_w
@@ -148,7 +168,7 @@ def deliver(plan: Plan, *, terms: SettlementTerms | None = None, n_threads: int 
         least_w=-city.pods.contracted_out_w[pods],
         n_threads=n_threads,
     )
-    baseline_w, method = _baselines(city, day, pods, metered, activation != 0, conduct.rebound_steps, n_threads)
+    baseline_w, method = _baselines(city, day, pods, metered, orders[:, :, pods], conduct.rebound_steps, n_threads)
     operator, direction, position = np.nonzero((orders[:, :, pods] != 0).any(axis=3))
     of_pod = pods[position]
     own = np.where(operator == LOCAL, city.pods.local_aggregate[of_pod], city.pods.global_aggregate[of_pod])

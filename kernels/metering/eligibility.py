@@ -51,8 +51,8 @@ def count_readings(history, i0, i1, n_read_out):
 
 
 @inner
-def touch(first_qh, end_qh, after_qh, operator, power, lo, hi, qh, day_lo, day_hi, marks, energy):
-    """Mark what events lo..hi touch in `marks` (n_days, n_steps), and add what they ordered to `energy` (n_days)."""
+def touch(first_qh, end_qh, after_qh, operator, power, lo, hi, qh, day_lo, day_hi, marks, energy, hit):
+    """Mark what events lo..hi touch in `marks`, add what they ordered to `energy`; note the days in `hit`."""
     n_days = qh.shape[0]
     for k in range(lo, hi):
         # days are in order of time: skip those that are over before the event starts
@@ -75,23 +75,26 @@ def touch(first_qh, end_qh, after_qh, operator, power, lo, hi, qh, day_lo, day_h
                     marks[a, t] |= event_bit if ordered else after_bit
                     n_ordered += ordered
             energy[a] += n_ordered * power[k]
+            hit[a] = True
             a += 1
 
 
 @kernel(
-    I64, I64, I64, I64, I8, I64, I64, I64_2D, I64, I64, i64, i64, U8_3D_OUT,
+    I64, I64, I64, I64, I64, I8, I64, I64_2D, I64, I64, i64, i64, U8_3D_OUT,
 )  # fmt: skip
 def mark_touched(
-    ptr, first_qh, end_qh, after_qh, operator, power, pods, qh, day_lo, day_hi, i0, i1, touched_out
+    lo, hi, first_qh, end_qh, after_qh, operator, power, qh, day_lo, day_hi, i0, i1, touched_out
 ):  # fmt: skip
-    """Mark the quarter-hours that the events of PODs pods[i0..i1] touch, with the bits of a touched quarter-hour."""
+    """Mark the quarter-hours that events lo[i]..hi[i] of rows i0..i1 touch, with the bits of a touched quarter-hour."""
     energy = np.zeros(qh.shape[0], np.int64)
+    hit = np.zeros(qh.shape[0], np.bool_)
     for i in range(i0, i1):
         for d in range(qh.shape[0]):
             for t in range(qh.shape[1]):
                 touched_out[i, d, t] = 0
-        lo, hi = ptr[pods[i]], ptr[pods[i] + 1]
-        touch(first_qh, end_qh, after_qh, operator, power, lo, hi, qh, day_lo, day_hi, touched_out[i], energy)
+        touch(
+            first_qh, end_qh, after_qh, operator, power, lo[i], hi[i], qh, day_lo, day_hi, touched_out[i], energy, hit
+        )  # fmt: skip
 
 
 @kernel(
@@ -113,6 +116,7 @@ def choose_days(
     n_steps = qh.shape[1]
     marks = np.zeros((n_days, n_steps), np.uint8)
     energy = np.zeros(n_days, np.int64)
+    hit = np.zeros(n_days, np.bool_)
     impact = np.empty(n_days, np.int64)
     borrowed = np.empty(n_days, np.int64)
     for i in range(i0, i1):
@@ -126,11 +130,7 @@ def choose_days(
             lo = ptr[i]
             hi = ptr[i + 1]
         if hi > lo:
-            for d in range(n_days):
-                energy[d] = 0
-                for t in range(n_steps):
-                    marks[d, t] = 0
-            touch(first_qh, end_qh, after_qh, operator, power, lo, hi, qh, day_lo, day_hi, marks, energy)
+            touch(first_qh, end_qh, after_qh, operator, power, lo, hi, qh, day_lo, day_hi, marks, energy, hit)
         masked = False
         n_borrowed = 0
         for d in range(n_days):
@@ -145,11 +145,16 @@ def choose_days(
                 lacks |= TEST
             n_touched = np.int64(0)
             seen = np.uint8(0)
-            if hi > lo:
+            points = np.int64(0)
+            if hit[d]:
                 for t in range(n_steps):
                     n_touched += marks[d, t] != 0
                     if needed.shape[0] == 0 or needed[e, t]:
                         seen |= marks[d, t]
+                    marks[d, t] = 0
+                points = energy[d] if by_energy != 0 else n_touched
+                energy[d] = 0
+                hit[d] = False
             if seen & np.uint8(1):
                 why |= LOCAL_EVENT
             if seen & np.uint8(2):
@@ -161,7 +166,6 @@ def choose_days(
             elif seen != 0:
                 if choice != 0:
                     # lowest impact first; equal impact: the most recent, which comes last in this loop
-                    points = energy[d] if by_energy != 0 else n_touched
                     place = n_borrowed
                     while place > 0 and impact[place - 1] >= points:
                         impact[place] = impact[place - 1]

@@ -4,6 +4,7 @@ Times are UTC datetimes; the clock of a day is worked out quarter-hour by quarte
 """
 
 import datetime as dt
+import functools
 import zoneinfo
 
 QUARTER = dt.timedelta(minutes=15)
@@ -44,6 +45,7 @@ def day_type(date, holidays, scheme):
     return "non_working" if scheme == "working" else name
 
 
+@functools.cache
 def quarters(date, tz):
     """UTC start of each quarter-hour of a local day."""
     zone = zoneinfo.ZoneInfo(tz)
@@ -57,6 +59,7 @@ def quarters(date, tz):
     return found
 
 
+@functools.cache
 def shown(past, date, tz):
     """Quarter-hour of a past day for each quarter-hour of a day, by the clock on the wall; None where it has none."""
     zone = zoneinfo.ZoneInfo(tz)
