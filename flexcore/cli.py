@@ -176,7 +176,7 @@ def doctor(as_json: AsJson = False) -> None:
         except metadata.PackageNotFoundError:
             missing.append(name)
             facts[name] = "missing"
-    for name, extra in {"pandapower": "city", "simbench": "city", "plotly": "report"}.items():
+    for name, extra in {"pandapower": "city", "simbench": "city", "plotly": "report", "holidays": "calendar"}.items():
         there = importlib.util.find_spec(name) is not None
         facts[name] = metadata.version(name) if there else f"missing: pip install 'flexcore[{extra}]'"
     if "numba" not in missing:

@@ -1,22 +1,37 @@
 """Metering: readings as they arrive, the baseline that would have been, and the volume delivered between the two."""
 
 from flexcore.metering.baseline import BaselineResult, baseline
+from flexcore.metering.calendar import Calendar
 from flexcore.metering.delivery import delivered_volume, net_by_aggregate
+from flexcore.metering.eligibility import Eligibility, count_readings, eligible_days, needed_steps
+from flexcore.metering.eligibility_rule import ELIGIBILITY, EligibilityRule, rule_for
+from flexcore.metering.event_runs import EventRuns
+from flexcore.metering.history import assemble_history
 from flexcore.metering.nomination import nominate
 from flexcore.metering.presets import PRESETS, BaselineRule
 from flexcore.metering.readings import MISSING_W, Readings, collect_readings, day_steps, simulate_readings
 
 __all__ = [
+    "ELIGIBILITY",
     "MISSING_W",
     "PRESETS",
     "BaselineResult",
     "BaselineRule",
+    "Calendar",
+    "Eligibility",
+    "EligibilityRule",
+    "EventRuns",
     "Readings",
+    "assemble_history",
     "baseline",
     "collect_readings",
+    "count_readings",
     "day_steps",
     "delivered_volume",
+    "eligible_days",
+    "needed_steps",
     "net_by_aggregate",
     "nominate",
+    "rule_for",
     "simulate_readings",
 ]

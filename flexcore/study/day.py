@@ -8,7 +8,7 @@ from flexcore.market_day import MarketDay
 from flexcore.study.city import City
 from flexcore.study.day_run import DayRun
 from flexcore.study.day_tables import day_tables
-from flexcore.study.delivery import deliver
+from flexcore.study.delivery import city_calendar, deliver
 from flexcore.study.planning import plan_day
 from flexcore.study.registration import register_city
 
@@ -43,6 +43,11 @@ def run_day(
     -------
     DayRun
 
+    Raises
+    ------
+    MissingExtraError
+        FX-E001 if `holidays` is not installed.
+
     Examples
     --------
     >>> import flexcore as fx
@@ -51,6 +56,7 @@ def run_day(
     """
     check_option("scheme", scheme, ("d41",))
     day = day if isinstance(day, MarketDay) else MarketDay(city.default_day if day is None else day)
+    calendar = city_calendar()  # first: a missing package is said before the work, not after it
     say = progress or (lambda _: None)
     seconds: dict[str, float] = {}
     clock = time.perf_counter()
@@ -67,7 +73,7 @@ def run_day(
     plan = plan_day(city, day, registration.register, registration.ready_w, n_threads=n_threads, progress=say)
     done("planning")
     say("delivery and settlement")
-    delivery = deliver(plan, n_threads=n_threads)
+    delivery = deliver(plan, calendar=calendar, n_threads=n_threads)
     done("delivery")
     say("key figures")
     tables = day_tables(city, registration, plan, delivery, n_threads=n_threads)

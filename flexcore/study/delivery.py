@@ -74,18 +74,23 @@ class Delivery:
     settlement: SettlementResult
 
 
-def _eligible(day: MarketDay, orders_w: Int64s, rebound: int) -> Eligibility:
+def city_calendar() -> Calendar:
+    """Return the calendar of the cities; MissingExtraError FX-E001 where `holidays` is not installed."""
+    return Calendar(COUNTRY, subdivision=PROVINCE)
+
+
+def _eligible(day: MarketDay, calendar: Calendar, orders_w: Int64s, rebound: int) -> Eligibility:
     """Say which days the baselines look at: as many before the day as hold `N_LIKE` like days, or the whole look-back.
 
     Parameters
     ----------
     day : MarketDay
+    calendar : Calendar
     orders_w : ndarray of int64, shape (2 operators, 2 directions, n_pods, n_steps)
         Orders of the day itself, whose rebound must stay out of the adjustment windows (BAS-02). [W]
     rebound : int
         Quarter-hours in which the energy of an event comes back.
     """
-    calendar = Calendar(COUNTRY, subdivision=PROVINCE)
     days = [day.shift(back - ELIGIBLE.look_back_days) for back in range(ELIGIBLE.look_back_days)]
     like = np.flatnonzero(eligible_days(days, day, calendar=calendar, rule=ELIGIBLE).first_choice[0])
     n_operators, n_directions, n_pods, n_steps = orders_w.shape
@@ -103,6 +108,7 @@ def _eligible(day: MarketDay, orders_w: Int64s, rebound: int) -> Eligibility:
 def _baselines(
     city: City,
     day: MarketDay,
+    calendar: Calendar,
     pods: Int32s,
     metered_w: Int32s,
     orders_w: Int64s,
@@ -113,7 +119,7 @@ def _baselines(
     method = np.array([PRESET[category] for category in city.pods.category[pods]])
     method[(city.pods.technology[pods] & PV) != 0] = "nominated"
     result = np.zeros(metered_w.shape, np.int64)
-    eligible = _eligible(day, orders_w, rebound)
+    eligible = _eligible(day, calendar, orders_w, rebound)
     history = city.history_w(day, len(eligible.days), pods)
     event = (orders_w != 0).any(axis=(0, 1))
     for preset in np.unique(method):
@@ -134,13 +140,15 @@ def _baselines(
     return result, method
 
 
-def deliver(plan: Plan, *, terms: SettlementTerms | None = None, n_threads: int = 1) -> Delivery:
+def deliver(plan: Plan, *, calendar: Calendar, terms: SettlementTerms | None = None, n_threads: int = 1) -> Delivery:
     """Simulate the readings of a planned day and settle them.
 
     Parameters
     ----------
     plan : Plan
         With all sessions run.
+    calendar : Calendar
+        Holidays, by which past days are like the day.
     terms : SettlementTerms, optional
     n_threads : int
 
@@ -168,7 +176,9 @@ def deliver(plan: Plan, *, terms: SettlementTerms | None = None, n_threads: int 
         least_w=-city.pods.contracted_out_w[pods],
         n_threads=n_threads,
     )
-    baseline_w, method = _baselines(city, day, pods, metered, orders[:, :, pods], conduct.rebound_steps, n_threads)
+    baseline_w, method = _baselines(
+        city, day, calendar, pods, metered, orders[:, :, pods], conduct.rebound_steps, n_threads
+    )
     operator, direction, position = np.nonzero((orders[:, :, pods] != 0).any(axis=3))
     of_pod = pods[position]
     own = np.where(operator == LOCAL, city.pods.local_aggregate[of_pod], city.pods.global_aggregate[of_pod])

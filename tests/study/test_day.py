@@ -1,16 +1,19 @@
 """A whole day on a small network: every phase has work, rules hold, and nothing but the input decides the result."""
 
 import dataclasses
+import sys
 from collections import Counter
 
 import numpy as np
 import pytest
 
 from flexcore import MarketDay, cities, run_day
-from flexcore.errors import OptionError
+from flexcore.errors import MissingExtraError, OptionError
 from flexcore.market.traffic_light import RED
+from flexcore.metering.calendar import _holidays_of
 from flexcore.study.day import PHASES
 from flexcore.study.day_run import DAY_TABLES
+from flexcore.study.delivery import _eligible, city_calendar
 from flexcore.study.planning import plan_day
 from flexcore.study.registration import register_city
 from flexcore.units import DOWN, GLOBAL, LOCAL, UP
@@ -180,3 +183,25 @@ def test_unknown_schemes_are_refused(city):
     with pytest.raises(OptionError) as refused:
         run_day(city, scheme="magic")
     assert refused.value.codes == ("FX-E002",)
+
+
+def test_reference_days_know_holidays_and_reach_back_far_enough():
+    orders = np.zeros((2, 2, 1, 96), np.int64)
+    found = {}
+    for date in ("2026-03-24", "2026-04-06", "2026-04-08"):
+        eligible = _eligible(MarketDay(date), city_calendar(), orders, 8)
+        found[date] = [str(past.date)[5:] for past, on in zip(eligible.days, eligible.choice[0], strict=True) if on]
+    assert found["2026-03-24"] == [f"03-{number}" for number in (10, 11, 12, 13, 16, 17, 18, 19, 20, 23)]
+    # Easter Monday: weekends and Easter, without Sunday 29 March of 92 quarter-hours
+    easter_monday = ["03-01", "03-07", "03-08", "03-14", "03-15", "03-21", "03-22", "03-28", "04-04", "04-05"]
+    assert found["2026-04-06"] == easter_monday
+    assert found["2026-04-08"][-3:] == ["04-02", "04-03", "04-07"]
+
+
+def test_a_missing_holidays_names_the_extra_before_any_work(city, monkeypatch):
+    _holidays_of.cache_clear()
+    monkeypatch.setitem(sys.modules, "holidays", None)
+    said = []
+    with pytest.raises(MissingExtraError, match=r"FX-E001 .*flexcore\[calendar\]"):
+        run_day(city, progress=said.append)
+    assert not said
