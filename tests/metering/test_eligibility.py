@@ -5,7 +5,7 @@ import datetime as dt
 import numpy as np
 import pytest
 
-from flexcore import MarketDay
+from flexcore import MarketDay, baseline
 from flexcore.errors import OptionError, TimeSeriesError, ValidationError
 from flexcore.metering import MISSING_W, PRESETS, BaselineRule
 from flexcore.metering.calendar import Calendar
@@ -27,6 +27,7 @@ from flexcore.metering.eligibility import (
 )
 from flexcore.metering.eligibility_rule import ELIGIBILITY, FALL_BACKS, EligibilityRule, rule_for
 from flexcore.metering.event_runs import EventRuns
+from flexcore.metering.history import assemble_history
 from flexcore.units import GLOBAL, LOCAL
 from tests.reference import metering_eligibility as reference
 
@@ -460,3 +461,46 @@ def test_steps_beyond_the_day_are_refused():
         EventRuns.of_steps(days, [0], [0], [96], [97], operator=LOCAL)
     with pytest.raises(ValidationError, match="FX-A006"):
         EventRuns.of_steps(days, [0], [14], [0], [1], operator=LOCAL)
+
+
+@pytest.mark.rule("BAS-02")
+@pytest.mark.parametrize("event_days", ["whole", "needed"])
+def test_what_events_did_to_past_readings_does_not_reach_the_baseline(event_days):
+    day = MarketDay("2026-04-08")
+    days = past_days(day, 40)
+    rng = np.random.default_rng(8)
+    clean = [np.repeat(rng.integers(900, 1100, (6, 1)), past.n_steps, axis=1).astype(np.int32) for past in days]
+    event = np.zeros((6, 96), bool)
+    event[:, 72:76] = True
+    preset = PRESETS["high_5_of_10"]
+    pods, at = rng.integers(0, 5, 40), rng.integers(0, 40, 40)  # POD 5 has no event
+    first = rng.integers(0, 92, 40)
+    operator = rng.integers(0, 2, 40)
+    events = EventRuns.of_steps(days, pods, at, first, first + rng.integers(1, 16, 40), operator=operator)
+    rule = EligibilityRule(event_days=event_days, rebound_steps=4, recovery_steps=4, fall_backs=())
+    needed = needed_steps(event, preset)
+    found = eligible_days(days, day, calendar=Calendar("IT"), rule=rule, n_pods=6, events=events, needed=needed)
+    assert found.masked.any() == (event_days == "needed")
+    # whatever the meters showed while events, rebound and recovery lasted
+    clock = {past.first_qh + step: (d, step) for d, past in enumerate(days) for step in range(past.n_steps)}
+    spoilt = [readings.copy() for readings in clean]
+    for pod, begin, end in zip(events.pod, events.first_qh, events.end_qh, strict=True):
+        for qh in range(begin, end + 8):
+            if qh in clock:
+                spoilt[clock[qh][0]][pod, clock[qh][1]] = rng.integers(-(10**6), 10**6)
+    assert any((a != b).any() for a, b in zip(clean, spoilt, strict=True))
+    today = np.full((6, 96), 1000, np.int32)
+    results = [
+        baseline(
+            assemble_history(days, readings, day),
+            today,
+            event,
+            eligible=found.first_choice,
+            excluded=found.excluded_of(np.arange(6)),
+            preset=preset,
+        )
+        for readings in (clean, spoilt)
+    ]
+    assert np.array_equal(results[0].baseline_w, results[1].baseline_w)
+    assert np.array_equal(results[0].days_used, results[1].days_used)
+    assert results[0].has_baseline.all()
