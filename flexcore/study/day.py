@@ -5,10 +5,11 @@ from collections.abc import Callable
 
 from flexcore.errors import check_option
 from flexcore.market_day import MarketDay
+from flexcore.study.cities.source import city_calendar
 from flexcore.study.city import City
 from flexcore.study.day_run import DayRun
 from flexcore.study.day_tables import day_tables
-from flexcore.study.delivery import city_calendar, deliver
+from flexcore.study.delivery import deliver
 from flexcore.study.planning import plan_day
 from flexcore.study.registration import register_city
 

@@ -30,8 +30,6 @@ Int64s = npt.NDArray[np.int64]
 Int32s = npt.NDArray[np.int32]
 Positions = npt.NDArray[np.integer[Any]]
 
-#: Holidays of the cities: Italy, and the patron saints' day of Rome.
-COUNTRY, PROVINCE = "IT", "RM"
 #: Which past days are like the day; no past event is simulated, so there is no event day to borrow.
 ELIGIBLE = EligibilityRule(look_back_days=45, fall_backs=(), source="flexcore: as high_5_of_10, without fall-backs")
 #: Like days that the presets below look at, at most.
@@ -72,11 +70,6 @@ class Delivery:
     row_aggregate: Int32s
     orders_w: Int64s
     settlement: SettlementResult
-
-
-def city_calendar() -> Calendar:
-    """Return the calendar of the cities; MissingExtraError FX-E001 where `holidays` is not installed."""
-    return Calendar(COUNTRY, subdivision=PROVINCE)
 
 
 def _eligible(day: MarketDay, calendar: Calendar, orders_w: Int64s, rebound: int) -> Eligibility:

@@ -11,9 +11,10 @@ from flexcore import MarketDay, cities, run_day
 from flexcore.errors import MissingExtraError, OptionError
 from flexcore.market.traffic_light import RED
 from flexcore.metering.calendar import _holidays_of
+from flexcore.study.cities.source import city_calendar
 from flexcore.study.day import PHASES
 from flexcore.study.day_run import DAY_TABLES
-from flexcore.study.delivery import _eligible, city_calendar
+from flexcore.study.delivery import _eligible
 from flexcore.study.planning import plan_day
 from flexcore.study.registration import register_city
 from flexcore.units import DOWN, GLOBAL, LOCAL, UP

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from flexcore.market_day import N_SESSIONS, MarketDay
 from flexcore.study.cities import draws
 from flexcore.study.cities.devices import QUARTERS, Devices, Series, simulate
-from flexcore.study.cities.source import Source, source_day
+from flexcore.study.cities.source import Source, city_calendar, source_day
 from flexcore.study.city import Available, Conduct, Forecast, GlobalNeeds, Realised
 from flexcore.study.participants import Floats, Int32s, Int64s
 
@@ -167,7 +167,8 @@ class SyntheticDays:
         return walk[:, clock_columns(day)]
 
     def _simulate(self, date: dt.date, devices: Devices) -> Series:
-        return simulate(devices, np.asarray(self.source.profiles[source_day(date)]), date, self.seed)
+        position = source_day(date, holiday=city_calendar().is_holiday(date))
+        return simulate(devices, np.asarray(self.source.profiles[position]), date, self.seed)
 
     def _node_error(self, day: MarketDay) -> Floats:
         """Error of each node's own, of standard deviation 1, shape (n_nodes, n_steps)."""

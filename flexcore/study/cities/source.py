@@ -22,6 +22,7 @@ import numpy.typing as npt
 from flexcore.errors import Findings, MissingExtraError, ValidationError
 from flexcore.grid import network
 from flexcore.grid.network import Forest, Grid
+from flexcore.metering.calendar import Calendar
 
 ATTRIBUTION = (
     "Network and profiles: SimBench (University of Kassel, Fraunhofer IEE, RWTH Aachen, TU Dortmund), simbench.de, "
@@ -93,16 +94,22 @@ class Source:
         return np.array([where[name] for name in names], np.int32)
 
 
-def source_day(date: dt.date) -> int:
+def city_calendar() -> Calendar:
+    """Return the calendar of the cities, Italy with Rome's patron saints; FX-E001 where `holidays` is missing."""
+    return Calendar("IT", subdivision="RM")
+
+
+def source_day(date: dt.date, *, holiday: bool = False) -> int:
     """Return the day of SimBench's year (0..365) that stands for a date.
 
     It is the day with the same weekday that lies closest to the same month and day of 2016, at most three days away and
-    inside the year: a Wednesday in March is always a Wednesday in March.
+    inside the year: a Wednesday in March is always a Wednesday in March. People live a holiday as a Sunday.
     """
+    weekday = 6 if holiday else date.weekday()
     same = dt.date(SOURCE_YEAR, date.month, date.day)
     for shift in (0, 1, -1, 2, -2, 3, -3, 4, -4, 5, -5, 6, -6):
         candidate = same + dt.timedelta(days=shift)
-        if candidate.weekday() == date.weekday() and candidate.year == SOURCE_YEAR:
+        if candidate.weekday() == weekday and candidate.year == SOURCE_YEAR:
             return candidate.timetuple().tm_yday - 1
     raise AssertionError("every weekday occurs within six days on one side of any date")
 

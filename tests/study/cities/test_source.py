@@ -46,6 +46,15 @@ def test_the_source_day_has_the_same_weekday_and_is_near(year):
             assert abs((found - dt.date(simbench.SOURCE_YEAR, date.month, date.day)).days) <= 3
 
 
+def test_a_holiday_is_lived_as_a_sunday_nearby():
+    for number in range(365):
+        date = dt.date(2026, 1, 1) + dt.timedelta(number)
+        found = dt.date(simbench.SOURCE_YEAR, 1, 1) + dt.timedelta(simbench.source_day(date, holiday=True))
+        assert found.weekday() == 6
+        assert abs((found - dt.date(simbench.SOURCE_YEAR, date.month, date.day)).days) <= 6
+    assert simbench.city_calendar().is_holiday(dt.date(2026, 6, 29))
+
+
 def test_a_network_is_converted_once_and_read_from_the_cache(counted):
     first, second = simbench.load_source(TINY), simbench.load_source(TINY)
     assert counted == [TINY]
