@@ -7,6 +7,17 @@ from flexcore.metering.eligibility import Eligibility, count_readings, eligible_
 from flexcore.metering.eligibility_rule import ELIGIBILITY, EligibilityRule, rule_for
 from flexcore.metering.event_runs import EventRuns
 from flexcore.metering.history import assemble_history
+from flexcore.metering.monitoring import (
+    Alarms,
+    MonitorRun,
+    MonitorState,
+    MonitorStep,
+    monitor_start,
+    monitor_step,
+    monitor_steps,
+    set_points,
+)
+from flexcore.metering.monitoring_rules import MONITOR_RULES, MonitorRule
 from flexcore.metering.nomination import nominate
 from flexcore.metering.presets import PRESETS, BaselineRule
 from flexcore.metering.readings import MISSING_W, Readings, collect_readings, day_steps, simulate_readings
@@ -14,13 +25,19 @@ from flexcore.metering.readings import MISSING_W, Readings, collect_readings, da
 __all__ = [
     "ELIGIBILITY",
     "MISSING_W",
+    "MONITOR_RULES",
     "PRESETS",
+    "Alarms",
     "BaselineResult",
     "BaselineRule",
     "Calendar",
     "Eligibility",
     "EligibilityRule",
     "EventRuns",
+    "MonitorRule",
+    "MonitorRun",
+    "MonitorState",
+    "MonitorStep",
     "Readings",
     "assemble_history",
     "baseline",
@@ -33,5 +50,11 @@ __all__ = [
     "net_by_aggregate",
     "nominate",
     "rule_for",
+    "monitor_start",
+    "monitor_step",
+    "monitor_steps",
+    "net_by_aggregate",
+    "nominate",
+    "set_points",
     "simulate_readings",
 ]
