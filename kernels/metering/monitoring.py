@@ -29,53 +29,42 @@ def monitor(
     """Step every POD by one quarter-hour; `late` has one entry for each POD or none, `sums_out` arrives as zeros."""
     has_late = late.size > 0
     for i in range(ordered.size):
-        flags = 0
-        read = metered[i] != MISSING
-        # counters stop at the last value that a byte holds
-        age = 0 if read else min(np.int64(stale[i]) + 1, LAST)
-        if age >= stale_after:
-            flags |= STALE
-        if has_late and late[i]:
-            flags |= LATE
         power = np.int64(ordered[i])
+        known = (metered[i] != MISSING) & (baseline[i] != MISSING)
+        # counters stop at the last value that a byte holds
+        age = min(np.int64(stale[i]) + 1, LAST) * (metered[i] == MISSING)
+        flags = STALE * (age >= stale_after)
+        if has_late:
+            flags |= LATE * late[i]
         mute = np.int64(0)
         wrong = np.int64(0)
         now = np.int32(-1)
         if power > 0:
+            # what follows has no branches: deviations are random, and a branch that is guessed wrong costs more
             now = np.int32(2 * aggregate[i] + direction[i])
             # an order in another direction, or for another aggregate, is another event
-            if group[i] == now:
-                mute = np.int64(silent[i])
-                wrong = np.int64(bad[i])
+            same = group[i] == now
+            value = delivered_w(baseline[i], metered[i], direction[i] != 0) * known
+            short = known & (value * ONE < power * short_ppm) & (power - value > margin_w)
+            over = known & (value * ONE > power * over_ppm) & (value - power > margin_w)
+            away = known & (value < -margin_w)
+            unanswered = value * ONE < power * answer_ppm
+            unanswered |= not known
+            deviates = short | away | (not known)
+            mute = min(np.int64(silent[i]) * same + 1, LAST) * unanswered
+            wrong = np.int64(bad[i]) * same
+            back = (wrong > 0) & (not deviates)
+            wrong = min(wrong + 1, LAST) * deviates
+            gone = mute >= silent_after
+            flags |= SHORT * short | OVER * over | WRONG_WAY * away | NO_READING * (not known)
+            flags |= NOT_ANSWERING * gone | RECOVERED * back
             sums_out[now, ORDERED] += power
+            sums_out[now, DELIVERED] += max(value, 0) if clip != 0 else value
             sums_out[now, N_ORDERED] += 1
-            if not read or baseline[i] == MISSING:
-                flags |= NO_READING
-                mute = min(mute + 1, LAST)
-                wrong = min(wrong + 1, LAST)
-                sums_out[now, N_MISSING] += 1
-                sums_out[now, MISSING_POWER] += power
-            else:
-                value = delivered_w(baseline[i], metered[i], direction[i] != 0)
-                if value > 0 or clip == 0:
-                    sums_out[now, DELIVERED] += value
-                if value * ONE < power * short_ppm and power - value > margin_w:
-                    flags |= SHORT
-                    sums_out[now, N_SHORT] += 1
-                if value * ONE > power * over_ppm and value - power > margin_w:
-                    flags |= OVER
-                if value < -margin_w:
-                    flags |= WRONG_WAY
-                mute = min(mute + 1, LAST) if value * ONE < power * answer_ppm else 0
-                if flags & (SHORT | WRONG_WAY):
-                    wrong = min(wrong + 1, LAST)
-                else:
-                    if wrong > 0:
-                        flags |= RECOVERED
-                    wrong = np.int64(0)
-            if mute >= silent_after:
-                flags |= NOT_ANSWERING
-                sums_out[now, N_SILENT] += 1
+            sums_out[now, N_MISSING] += not known
+            sums_out[now, MISSING_POWER] += power * (not known)
+            sums_out[now, N_SHORT] += short
+            sums_out[now, N_SILENT] += gone
         stale_out[i] = np.uint8(age)
         silent_out[i] = np.uint8(mute)
         bad_out[i] = np.uint8(wrong)
