@@ -17,6 +17,7 @@ from flexcore.market_day import MarketDay
 from flexcore.settlement.statements import statements
 from flexcore.study import registration as phase_one
 from flexcore.study.city import City
+from flexcore.study.day_evidence import evidence_tables
 from flexcore.study.day_kpis import day_kpis, firm_forecast
 from flexcore.study.day_run import DAY_TABLES
 from flexcore.study.delivery import Delivery
@@ -396,8 +397,10 @@ def _paid(city: City, plan: Plan, delivery: Delivery) -> dict[str, Table]:
                 "ordered_up_w": orders[:, UP].sum(axis=0).ravel(),
                 "ordered_down_w": orders[:, DOWN].sum(axis=0).ravel(),
                 "operator": by.ravel(),
+                "excluded": delivery.after_event.ravel(),
             }
         ),
+        **evidence_tables(city, day, delivery),
         "settlement_lines": pa.table(
             {
                 "operator": _SIDE[lines.operator],
@@ -411,9 +414,14 @@ def _paid(city: City, plan: Plan, delivery: Delivery) -> dict[str, Table]:
                         "ordered_wqh",
                         "delivered_wqh",
                         "paid_wqh",
+                        "shortfall_wqh",
+                        "available_wqh",
+                        "n_missing",
                         "price_ueur_per_mwh",
+                        "factor_ppm",
                         "pay_ueur",
                         "penalty_ueur",
+                        "availability_ueur",
                         "net_ueur",
                     )
                 },
@@ -426,8 +434,19 @@ def _paid(city: City, plan: Plan, delivery: Delivery) -> dict[str, Table]:
                 "pod_code": np.sort(city.pods.code)[shares.pod],
                 "direction": _WAY[lines.direction[of_line]],
                 "hour": lines.unit[of_line].astype(np.int32),
-                "delivered_wqh": shares.delivered_wqh,
-                "net_ueur": shares.net_ueur,
+                "price_ueur_per_mwh": delivery.row_price[shares.row],
+                **{
+                    name: getattr(shares, name)
+                    for name in (
+                        "ordered_wqh",
+                        "delivered_wqh",
+                        "available_wqh",
+                        "pay_ueur",
+                        "penalty_ueur",
+                        "availability_ueur",
+                        "net_ueur",
+                    )
+                },
             }
         ),
         "statements": pa.table(

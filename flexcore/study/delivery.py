@@ -28,6 +28,7 @@ from flexcore.units import DOWN, GLOBAL, LOCAL, UP, eur_per_mwh
 
 Int64s = npt.NDArray[np.int64]
 Int32s = npt.NDArray[np.int32]
+Bools = npt.NDArray[np.bool_]
 Positions = npt.NDArray[np.integer[Any]]
 
 #: Which past days are like the day; no past event is simulated, so there is no event day to borrow.
@@ -54,8 +55,16 @@ class Delivery:
         Readings and baselines of those PODs. [W]
     method : ndarray of str, shape (n_pods,)
         Baseline preset of each POD.
-    row_pod, row_operator, row_direction, row_aggregate : ndarray, shape (n_rows,)
-        Order rows: position in `pods`, operator, direction, aggregate.
+    history_w : ndarray of int32, shape (n_pods, n_days, n_steps)
+        Readings of the past days, oldest first, on the clock of the day. [W]
+    days_used : ndarray of bool, shape (n_pods, n_days)
+        Past days that the baseline averages.
+    past_days : tuple of MarketDay
+        The past days, oldest first.
+    after_event : ndarray of bool, shape (n_pods, n_steps)
+        Quarter-hours in which an event's energy comes back, left out of adjustment windows.
+    row_pod, row_operator, row_direction, row_aggregate, row_price : ndarray, shape (n_rows,)
+        Order rows: position in `pods`, operator, direction, aggregate, price in micro-EUR/MWh.
     orders_w : ndarray of int64, shape (n_rows, n_steps)
     settlement : SettlementResult
     """
@@ -64,10 +73,15 @@ class Delivery:
     metered_w: Int32s
     baseline_w: Int64s
     method: npt.NDArray[np.str_]
+    history_w: Int32s
+    days_used: Bools
+    past_days: tuple[MarketDay, ...]
+    after_event: Bools
     row_pod: Int32s
     row_operator: npt.NDArray[np.int8]
     row_direction: npt.NDArray[np.int8]
     row_aggregate: Int32s
+    row_price: Int64s
     orders_w: Int64s
     settlement: SettlementResult
 
@@ -101,20 +115,22 @@ def _eligible(day: MarketDay, calendar: Calendar, orders_w: Int64s, rebound: int
 def _baselines(
     city: City,
     day: MarketDay,
-    calendar: Calendar,
+    eligible: Eligibility,
     pods: Int32s,
     metered_w: Int32s,
-    orders_w: Int64s,
-    rebound: int,
+    event: Bools,
+    after: Bools,
     n_threads: int,
-) -> tuple[Int64s, npt.NDArray[np.str_]]:
-    """Compute each POD's baseline by the preset of its group, from readings and nominations alone."""
+) -> tuple[Int64s, npt.NDArray[np.str_], Int32s, Bools]:
+    """Compute each POD's baseline by the preset of its group, from readings and nominations alone.
+
+    Returns baselines, presets, the past days and which of them were used.
+    """
     method = np.array([PRESET[category] for category in city.pods.category[pods]])
     method[(city.pods.technology[pods] & PV) != 0] = "nominated"
     result = np.zeros(metered_w.shape, np.int64)
-    eligible = _eligible(day, calendar, orders_w, rebound)
     history = city.history_w(day, len(eligible.days), pods)
-    event = (orders_w != 0).any(axis=(0, 1))
+    used = np.zeros(history.shape[:2], np.bool_)
     for preset in np.unique(method):
         rows = np.flatnonzero(method == preset)
         if preset == "nominated":
@@ -124,13 +140,14 @@ def _baselines(
             np.ascontiguousarray(history[rows]),
             np.ascontiguousarray(metered_w[rows]),
             np.ascontiguousarray(event[rows]),
-            eligible=eligible.first_choice[rows],
+            eligible=np.ascontiguousarray(eligible.choice[rows]),
             preset=str(preset),
-            today_excluded=eligible.today_excluded_of(rows),
+            today_excluded=np.ascontiguousarray(after[rows]),
             n_threads=n_threads,
         )
         result[rows] = found.baseline_w
-    return result, method
+        used[rows] = found.days_used
+    return result, method, history, used
 
 
 def deliver(plan: Plan, *, calendar: Calendar, terms: SettlementTerms | None = None, n_threads: int = 1) -> Delivery:
@@ -169,13 +186,15 @@ def deliver(plan: Plan, *, calendar: Calendar, terms: SettlementTerms | None = N
         least_w=-city.pods.contracted_out_w[pods],
         n_threads=n_threads,
     )
-    baseline_w, method = _baselines(
-        city, day, calendar, pods, metered, orders[:, :, pods], conduct.rebound_steps, n_threads
-    )
+    eligible = _eligible(day, calendar, orders[:, :, pods], conduct.rebound_steps)
+    event = activation != 0
+    after = eligible.today_excluded_of(np.arange(pods.size), n_threads=n_threads) & ~event
+    baseline_w, method, history, used = _baselines(city, day, eligible, pods, metered, event, after, n_threads)
     operator, direction, position = np.nonzero((orders[:, :, pods] != 0).any(axis=3))
     of_pod = pods[position]
     own = np.where(operator == LOCAL, city.pods.local_aggregate[of_pod], city.pods.global_aggregate[of_pod])
     rows = orders[operator, direction, of_pod]
+    price = _prices(city, operator, direction, of_pod)
     settlement = settle(
         rows,
         baseline_w[position],
@@ -184,7 +203,7 @@ def deliver(plan: Plan, *, calendar: Calendar, terms: SettlementTerms | None = N
         direction=direction,
         aggregate=own,
         operator=operator,
-        price_ueur_per_mwh=_prices(city, operator, direction, of_pod),
+        price_ueur_per_mwh=price,
         pod=rank[of_pod],
         unit_of_step=day.hour_of_step,
         missing="zero",
@@ -195,10 +214,15 @@ def deliver(plan: Plan, *, calendar: Calendar, terms: SettlementTerms | None = N
         metered,
         baseline_w,
         method,
+        history,
+        used,
+        tuple(eligible.days),
+        after,
         position.astype(np.int32),
         operator.astype(np.int8),
         direction.astype(np.int8),
         own.astype(np.int32),
+        price[:, 0],
         rows,
         settlement,
     )
