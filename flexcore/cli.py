@@ -1,4 +1,4 @@
-"""The command line: run one day, compare schemes, warm the kernel cache, check the machine."""
+"""The command line: run one day, write its statements, compare schemes, warm the kernel cache, check the machine."""
 
 import importlib.util
 import json
@@ -40,7 +40,7 @@ def run(
     report: Annotated[bool, typer.Option(help="Write report.html.")] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Compute one delivery day of a SimBench district and write tables and a report."""
+    """Compute one delivery day of a SimBench district and write tables, a report and the BSPs' statements."""
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     from flexcore.study import cities
@@ -68,7 +68,10 @@ def run(
         if report:
             from flexcore.study.report import write_report
 
+            from flexcore.study.statement_files import write_statements
+
             files.append(write_report(result, out / "report.html"))
+            files += write_statements(result, out / "statements")
     if as_json:
         print(json.dumps({**result.as_dict(), "files": [str(path) for path in files]}, default=str))
         return
@@ -76,6 +79,32 @@ def run(
     seconds = time.perf_counter() - start
     shown = escape(str(out / "report.html" if report else out))
     Console().print(f"\n{len(files)} files in {escape(str(out))} after {seconds:.1f} s; look at [bold]{shown}[/bold]")
+
+
+@app.command()
+def statement(
+    run: Annotated[Path, typer.Argument(help="Folder of a computed day.")] = Path("runs/day"),
+    bsp: Annotated[list[str] | None, typer.Option(help="Id of a BSP; again for more.")] = None,
+    pod: Annotated[list[str] | None, typer.Option(help="Code of a POD; again for more.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the pages; 'statements' in that of the run.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write settlement statements of a computed day: of BSPs or PODs that are named, else of every BSP."""
+    from flexcore.study.report import read_run
+    from flexcore.study.statement_files import write_statements
+
+    if not (run / "run.json").is_file():
+        _screen.print(f"[bold red]no run in[/bold red] {escape(str(run))}. Hint: flexcore run --out makes one")
+        raise typer.Exit(2)
+    target = run / "statements" if out is None else out
+    result = read_run(run)
+    _make_folder(target)
+    files = write_statements(result, target, bsps=bsp, pods=pod)
+    if as_json:
+        print(json.dumps({"files": [str(path) for path in files]}))
+        return
+    for path in files:
+        Console().print(escape(str(path)), soft_wrap=True)
 
 
 @app.command()

@@ -25,6 +25,8 @@ from flexcore.settlement.ratios import NO_ORDER, delivery_ratio
 from flexcore.settlement.remuneration import settle
 from flexcore.settlement.result import PodLines, SettlementLines, SettlementResult, SettlementTotals
 from flexcore.settlement.runs import SettlementRun, changed_lines, correct, finalise, open_run
+from flexcore.settlement.statement import BspStatement, PodStatement, bsp_statement, pod_statement
+from flexcore.settlement.statement_source import PodEvidence, SettledDay
 from flexcore.settlement.statements import Statements, statements
 from flexcore.settlement.terms import SettlementTerms
 from flexcore.settlement.uvam import (
@@ -36,6 +38,8 @@ from flexcore.settlement.uvam import (
     reliability_tests,
     reserve_premium,
 )
+from flexcore.settlement.terms import TERMS, SettlementTerms
+from flexcore.settlement.trace import Trace, TraceStep, trace
 
 __all__ = [
     "AVAILABILITY_TERMS",
@@ -54,6 +58,11 @@ __all__ = [
     "PodLines",
     "ProgrammeCorrection",
     "ReliabilityTests",
+    "BspStatement",
+    "PodEvidence",
+    "PodLines",
+    "PodStatement",
+    "SettledDay",
     "SettlementLines",
     "SettlementResult",
     "SettlementRun",
@@ -63,6 +72,9 @@ __all__ = [
     "UvamProduct",
     "availability_price",
     "cap_penalties",
+    "Trace",
+    "TraceStep",
+    "bsp_statement",
     "changed_lines",
     "correct",
     "count_kept",
@@ -76,10 +88,12 @@ __all__ = [
     "programme_correction",
     "reliability_tests",
     "reserve_premium",
+    "pod_statement",
     "settle",
     "settle_availability",
     "share_availability",
     "share_exactly",
     "split_correction",
     "statements",
+    "trace",
 ]

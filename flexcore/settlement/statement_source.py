@@ -1,0 +1,189 @@
+"""What a statement is drawn from: one settled day with the rows that were settled, their names, and what lies behind."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from flexcore.errors import Findings, SettlementError
+from flexcore.market_day import MarketDay
+from flexcore.metering.baseline import BaselineResult
+from flexcore.metering.presets import BaselineRule
+from flexcore.metering.readings import MISSING_W, Bools, Int32s
+from flexcore.settlement.result import Int8s, Int64s
+from flexcore.settlement.runs import SettlementRun
+
+Names = npt.NDArray[np.str_]
+
+
+@dataclass(frozen=True, slots=True)
+class PodEvidence:
+    """What the baseline of one POD was made from.
+
+    Attributes
+    ----------
+    preset : str
+        Name of the baseline preset.
+    rule : BaselineRule
+    event : ndarray of bool, shape (n_steps,)
+        Quarter-hours with an order of either operator.
+    excluded : ndarray of bool, shape (n_steps,)
+        Quarter-hours of the day that adjustment windows leave out (BAS-02).
+    today_w : ndarray of int32, shape (n_steps,)
+        Readings of the day. [W]
+    dates : tuple of str
+        Reference days that were averaged, oldest first.
+    reference_w : ndarray of int32, shape (n_dates, n_steps)
+        Their readings on the clock of the day, `MISSING_W` where there is none or it was excluded. [W]
+    reading_version : str
+        Version of the readings of the day.
+    reference_versions : tuple of str
+        Versions of those of the reference days; empty where nothing is known of them.
+    """
+
+    preset: str
+    rule: BaselineRule
+    event: Bools
+    excluded: Bools
+    today_w: Int32s
+    dates: tuple[str, ...]
+    reference_w: Int32s
+    reading_version: str = "1"
+    reference_versions: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        result: BaselineResult,
+        row: int,
+        *,
+        preset: str,
+        dates: tuple[str, ...],
+        history_w: Int32s,
+        today_w: Int32s,
+        event: Bools,
+        excluded: Bools | None = None,
+        reading_version: str = "1",
+    ) -> "PodEvidence":
+        """Take one POD out of a `baseline` call: its row of the result, and of the arrays that the call was given.
+
+        Parameters
+        ----------
+        result : BaselineResult
+        row : int
+        preset : str
+        dates : tuple of str, length n_days
+            Dates of the days of the history, oldest first.
+        history_w : ndarray of int32, shape (n_pods, n_days, n_steps)
+        today_w : ndarray of int32, shape (n_pods, n_steps)
+        event : ndarray of bool, shape (n_pods, n_steps)
+        excluded : ndarray of bool, shape (n_pods, n_steps), optional
+            `today_excluded` of the call.
+        reading_version : str
+        """
+        used = np.flatnonzero(result.days_used[row])
+        none = np.zeros(event.shape[1], np.bool_)
+        return cls(
+            preset,
+            result.rule,
+            event[row],
+            none if excluded is None else excluded[row],
+            today_w[row],
+            tuple(dates[day] for day in used),
+            history_w[row, used],
+            reading_version,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SettledDay:
+    """One settled market day: the run, the rows that `settle` was given, and the names of parties.
+
+    Attributes
+    ----------
+    day : MarketDay
+    run : SettlementRun
+    orders_w, baseline_w, metered_w : ndarray of int32, shape (n_rows, n_steps)
+        As they were given to `settle`. [W]
+    row_operator, row_direction : ndarray of int8, shape (n_rows,)
+    row_aggregate : ndarray of int64, shape (n_rows,)
+        Position of the aggregate.
+    row_price : ndarray of int64, shape (n_rows or 1, n_steps or 1)
+        Price of the orders. [micro-EUR/MWh]
+    row_pod_id : ndarray of str, shape (n_rows,)
+        Id of the POD.
+    unit_of_step : ndarray of int64, shape (n_steps,)
+    aggregate_ids, bsp_ids : ndarray of str
+        Ids at the positions that rows and `bsp_of_aggregate` use.
+    bsp_of_aggregate : ndarray of int64, shape (n_aggregates,)
+    evidence : mapping of str to PodEvidence
+        By POD id; PODs without it are stated without their reference days.
+    """
+
+    day: MarketDay
+    run: SettlementRun
+    orders_w: Int32s
+    baseline_w: Int32s
+    metered_w: Int32s
+    row_operator: Int8s
+    row_direction: Int8s
+    row_aggregate: Int64s
+    row_price: Int64s
+    row_pod_id: Names
+    unit_of_step: Int64s
+    aggregate_ids: Names
+    bsp_ids: Names
+    bsp_of_aggregate: Int64s
+    evidence: Mapping[str, PodEvidence] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Raise SettlementError FX-S041 with everything in which rows, names and result do not fit together."""
+        found = Findings("settled day")
+        n, n_steps = self.orders_w.shape
+        lines, shares = self.run.result.lines, self.run.result.pod_lines
+        lengths = (self.row_operator, self.row_direction, self.row_aggregate, self.row_pod_id)
+        shapes = (self.baseline_w.shape, self.metered_w.shape)
+        if any(len(column) != n for column in lengths) or any(shape != (n, n_steps) for shape in shapes):
+            found.add("FX-S041", "the columns of the rows have different lengths")
+        if len(self.unit_of_step) != n_steps or n_steps != self.day.n_steps:
+            found.add("FX-S041", f"the rows have {n_steps} quarter-hours, the day {self.day.n_steps}")
+        if not (0 <= self.bsp_of_aggregate).all() or not (self.bsp_of_aggregate < len(self.bsp_ids)).all():
+            found.add("FX-S041", "an aggregate has no BSP", field="bsp_of_aggregate")
+        if len(self.aggregate_ids) != len(self.bsp_of_aggregate):
+            found.add("FX-S041", "aggregate_ids and bsp_of_aggregate have different lengths")
+        if len(lines) and not (0 <= lines.aggregate.min() and lines.aggregate.max() < len(self.aggregate_ids)):
+            found.add("FX-S041", "a line names an aggregate without an id")
+        if len(shares) and not (0 <= shares.row.min() and shares.row.max() < n):
+            found.add("FX-S041", "a POD's share names a row that is not there")
+        found.raise_errors(SettlementError)
+        units = np.zeros((max(int(self.unit_of_step.max(initial=-1)) + 1, 1), n), np.int64)
+        np.add.at(units, self.unit_of_step, self.orders_w.T.astype(np.int64))
+        same = units[lines.unit[shares.line], shares.row] == shares.ordered_wqh
+        for mine, of_line in (
+            (self.row_operator, lines.operator),
+            (self.row_aggregate, lines.aggregate),
+            (self.row_direction, lines.direction),
+        ):
+            same &= mine[shares.row] == of_line[shares.line]
+        if not same.all():
+            rows = np.flatnonzero(~same)
+            found.add(
+                "FX-S041",
+                f"{rows.size} shares do not belong to the rows that they name",
+                rows=rows,
+                ids=self.row_pod_id[shares.row[rows]],
+                hint="give the rows in the order in which they were settled",
+            )
+        for pod, behind in self.evidence.items():
+            if behind.reference_w.shape != (len(behind.dates), n_steps):
+                found.add("FX-S041", f"reference days of {pod!r} do not fit their dates", ids=[pod])
+        found.raise_errors(SettlementError)
+
+    @property
+    def delivered_w(self) -> Int64s:
+        """Delivered power of each row where it is ordered, 0 elsewhere and where it is not known. [W]"""
+        base, read = self.baseline_w.astype(np.int64), self.metered_w.astype(np.int64)
+        known = (self.baseline_w != MISSING_W) & (self.metered_w != MISSING_W) & (self.orders_w > 0)
+        sign = np.where(self.row_direction == 0, 1, -1)[:, np.newaxis]
+        return np.where(known, sign * (base - read), 0)
