@@ -288,7 +288,7 @@ class DayRun:
     def write(self, folder: str | Path) -> list[Path]:
         """Write every table as Parquet, and key figures and facts as JSON; return the files.
 
-        A run that stands in the folder is undone first: run.json and report.html go before anything else is written,
+        A run that stands in the folder is undone first: run.json, report.html and statements go before anything else is written,
         run.json comes last, and every file carries the digest, so that `read_run` refuses what is not one whole run.
         """
         import pyarrow.parquet as pq
@@ -297,6 +297,8 @@ class DayRun:
         target.mkdir(parents=True, exist_ok=True)
         for name in ("run.json", "report.html"):
             (target / name).unlink(missing_ok=True)
+        for page in (target / "statements").glob("*.html"):
+            page.unlink()
         about = self.as_dict()
         mark = {"flexcore_digest": about["digest"], "flexcore_seed": str(self.seed), "flexcore_day": about["day"]}
         files = []

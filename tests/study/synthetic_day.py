@@ -47,6 +47,11 @@ _WHOLE = [
     "penalty_ueur",
     "net_ueur",
     "net_cents",
+    "event_step",
+    "ordered_w",
+    "delivered_w",
+    "n_missing",
+    "n_silent",
     "n_units",
     "up_w",
     "down_w",
@@ -89,8 +94,9 @@ _REAL = [
     "load_forecast_kw",
     "load_realised_kw",
     "limit",
+    "event_ratio",
 ]
-_FLAGS = ("skipped", "granted", "firm")
+_FLAGS = ("skipped", "granted", "firm", "excluded")
 
 BSPS = np.array(["BSP-Alba", "BSP-Brio & Co", "BSP-Chiara", "BSP-Delta", "BSP-<Eco>"])
 HOSTILE = "</script><b>L&1</b>"  # a name that must never reach the page as markup
@@ -99,7 +105,7 @@ HOSTILE = "</script><b>L&1</b>"  # a name that must never reach the page as mark
 def _type(table: str, column: str) -> pa.DataType:
     if column in _FLAGS:
         return pa.bool_()
-    if column in _WHOLE:
+    if column in _WHOLE or column.endswith(("_wqh", "_ueur", "_ppm")):
         return pa.int64()
     if column in _REAL or (column == "value" and table in ("kpis", "grid_check")):
         return pa.float64()
@@ -382,6 +388,34 @@ def synthetic_run(
         "ordered_up_w": np.where(is_up, ordered, 0),
         "ordered_down_w": np.where(is_up, 0, ordered),
         "operator": np.where(on, np.where(pod % 3 == 0, "local", "global"), ""),
+        "excluded": (step >= start + 8) & (step < start + 12),
+    }
+    n = 6
+    a = rng.integers(n_agg, size=n)
+    t["alarms"] = {
+        "operator": market[a],
+        "aggregate": agg[a],
+        "bsp": agg_bsp[a],
+        "direction": rng.choice(["up", "down"], n),
+        "step": np.arange(60, 60 + n),
+        "event_step": np.full(n, 58),
+        "code": rng.choice(["MON-SHORT", "MON-NO-DATA"], n),
+        "severity": rng.choice(["warning", "critical"], n),
+        "change": np.full(n, "raised"),
+        "ordered_w": rng.integers(1000, 9000, n),
+        "delivered_w": rng.integers(0, 900, n),
+        "event_ratio": rng.uniform(0, 0.9, n),
+        "short_wqh": rng.integers(1000, 90_000, n),
+        "projected_wqh": rng.integers(90_000, 200_000, n),
+        "n_pods": rng.integers(1, 9, n),
+        "n_missing": np.zeros(n, int),
+        "n_silent": rng.integers(0, 2, n),
+    }
+    pod_codes = [f"IT002E{i:08d}" for i in range(n_pods)]
+    t["pod_baselines"] = {
+        "pod_code": pod_codes,
+        "preset": ["nominated"] * n_pods,
+        "reading_version": ["1"] * n_pods,
     }
     n = 90
     a = rng.integers(n_agg, size=n)
@@ -403,6 +437,11 @@ def synthetic_run(
         "price_ueur_per_mwh": price,
         "pay_ueur": pay,
         "penalty_ueur": penalty,
+        "shortfall_wqh": ordered - paid,
+        "available_wqh": np.zeros(n, int),
+        "n_missing": np.zeros(n, int),
+        "factor_ppm": np.full(n, 1_000_000),
+        "availability_ueur": np.zeros(n, int),
         "net_ueur": pay - penalty,
     }
     t["baselines"] = {
@@ -419,7 +458,13 @@ def synthetic_run(
         "pod_code": [f"IT002E{i:08d}" for i in range(n)],
         "direction": t["settlement_lines"]["direction"],
         "hour": t["settlement_lines"]["hour"],
+        "price_ueur_per_mwh": price,
+        "ordered_wqh": ordered,
         "delivered_wqh": delivered,
+        "available_wqh": np.zeros(n, int),
+        "pay_ueur": pay,
+        "penalty_ueur": penalty,
+        "availability_ueur": np.zeros(n, int),
         "net_ueur": pay - penalty,
     }
     pairs = sorted({(str(b), str(m)) for b, m in zip(agg_bsp[a], market[a], strict=True)})
@@ -452,6 +497,6 @@ def synthetic_run(
             strict=True,
         )
     )
-    tables = {name: table(name, None if name in empty else t[name]) for name in DAY_TABLES}
+    tables = {name: table(name, None if name in empty else t.get(name)) for name in DAY_TABLES}
     seconds = {"city": 1.2, "registration": 0.4, "sessions": 3.1, "delivery": 0.9}
     return DayRun("SimBench urban (1-MVLV-urban-all-0-sw)", day, seed, "d41", tables, seconds)

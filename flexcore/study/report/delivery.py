@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flexcore.study.day_run import DayRun
+from flexcore.study.report.alarms import alarm_parts
 from flexcore.study.report.columns import (
     DIRECTION_NAMES,
     OPERATOR_NAMES,
@@ -185,7 +186,7 @@ def delivery_section(run: DayRun) -> Section:
         choice="POD",
     )
     lead = f"{len(rank):,} PODs had an order; shown are the {len(chosen)} with the most ordered energy."
-    return Section("delivery", title, lead, [figure, *_baseline_table(run)])
+    return Section("delivery", title, lead, [figure, *_baseline_table(run), *alarm_parts(run)])
 
 
 def _baseline_table(run: DayRun) -> list[str]:

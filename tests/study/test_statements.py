@@ -1,0 +1,225 @@
+"""Statements of a computed day: put together from its tables, as pages that cannot be broken by a name."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from flexcore import cities, run_day
+from flexcore.errors import SettlementError
+from flexcore.settlement import bsp_statement, correct, finalise, pod_statement
+from flexcore.study.day_run import DAY_TABLES, DayRun
+from flexcore.study.report import read_run
+from flexcore.study.report.alarms import alarm_parts
+from flexcore.study.report.statement import write_bsp_statement, write_pod_statement
+from flexcore.study.statement_files import example_pod, file_name, settled_day, write_statements
+
+HOSTILE = '</style><script>alert("x")</script>&<b>'
+VOID = {"meta", "line", "rect", "path"}
+
+
+class Page(HTMLParser):
+    """Refuses tags that do not nest and anything that could run or load."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.open, self.text, self.tags = [], [], set()
+        raw = path.read_text(encoding="utf-8")
+        self.feed(raw)
+        self.close()
+        assert self.open == []
+        assert not self.tags & {"script", "img", "iframe", "link", "object", "form"}
+        assert "http:" not in raw
+        assert "https:" not in raw
+        assert "url(" not in raw
+        self.shown = " ".join(self.text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        assert not any(name.startswith("on") or name in ("href", "src") for name, _ in attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.add(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open[-1] == tag, (tag, self.open[-3:])
+        self.open.pop()
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.text.append(data)
+
+
+@pytest.fixture(scope="module")
+def run():
+    return run_day(cities.tiny())
+
+
+@pytest.fixture(scope="module")
+def day(run):
+    return settled_day(run)
+
+
+@pytest.mark.rule("SET-03")
+def test_a_settled_day_is_what_the_tables_hold_and_every_number_comes_out_again(run, day):
+    day.check()
+    assert day.run.run_id == run.tables["settlement_runs"].column("run_id").to_pylist()[0]
+    for pod in sorted(set(day.row_pod_id.tolist())):
+        found = pod_statement(day, pod)
+        assert found.trace.agrees
+        # only a declared baseline is taken as given
+        assert {step.rule for step in found.trace.not_computed} <= {"BAS-01"}
+        assert (found.trace.not_computed == ()) == (found.evidence.preset != "nominated")
+    cents = {(row["bsp"], row["operator"]): row["net_cents"] for row in run.tables["statements"].to_pylist()}
+    made = {
+        (bsp, row["operator"]): row["net_cents"]
+        for bsp in day.bsp_ids.tolist()
+        for row in bsp_statement(day, bsp).accounts.to_pylist()
+    }
+    assert made == cents
+
+
+def test_a_run_read_back_gives_the_same_statements(run, day, tmp_path):
+    run.write(tmp_path)
+    again = settled_day(read_run(tmp_path))
+    pod = example_pod(day)
+    assert example_pod(again) == pod
+    assert pod_statement(again, pod).trace == pod_statement(day, pod).trace
+    assert pod_statement(again, pod).lines.equals(pod_statement(day, pod).lines)
+
+
+def test_alarms_of_the_day_are_those_of_its_orders_and_readings(run):
+    alarms = run.tables["alarms"].to_pylist()
+    assert alarms
+    known = {(row["aggregate"], row["bsp"], row["operator"]) for row in run.tables["aggregates"].to_pylist()}
+    ordered = {}
+    for row in run.tables["settlement_lines"].to_pylist():
+        key = (row["operator"], row["aggregate"], row["direction"], row["hour"])
+        ordered[key] = row["ordered_wqh"]
+    for row in alarms:
+        assert (row["aggregate"], row["bsp"], row["operator"]) in known
+        assert row["event_step"] <= row["step"]
+        if row["change"] != "ended":
+            assert 0 < row["ordered_w"] <= ordered[row["operator"], row["aggregate"], row["direction"], row["step"] // 4]
+            assert row["short_wqh"] <= row["projected_wqh"]
+    text = "".join(alarm_parts(run))
+    assert f"{len({(r['aggregate'], r['direction'], r['event_step']) for r in alarms}):,} events raised" in text
+
+
+def test_pages_show_the_numbers_and_load_nothing(run, day, tmp_path):
+    files = write_statements(run, tmp_path / "new")
+    with_lines = set(run.tables["settlement_lines"].column("bsp").to_pylist())
+    assert {path.stem for path in files} == with_lines | {example_pod(day)}
+    for path in files:
+        page = Page(path)
+        assert day.run.run_id in page.shown
+        assert day.run.result.digest in page.shown
+        assert "not entered yet" in page.shown  # the ledger leaf
+        assert "nan" not in page.shown.lower().split()
+        if path.stem in with_lines:
+            cents = bsp_statement(day, path.stem).net_cents
+            assert f"{cents / 100:,.2f}" in page.shown
+        else:
+            found = pod_statement(day, path.stem)
+            assert f"{len([s for s in found.trace.steps if not s.given]):,} of" in page.shown
+            for row in found.intervals.to_pylist():
+                assert f"{row['delivered_w']:,}" in page.shown
+            for text in ("BAS-01", "SET-01", "SET-03", "MET-01"):
+                assert text in page.shown
+
+
+def hostile(day):
+    pod = example_pod(day)
+    ids = np.where(day.row_pod_id == pod, HOSTILE, day.row_pod_id)
+    evidence = {HOSTILE: dataclasses.replace(day.evidence[pod], preset=HOSTILE, reading_version=HOSTILE)}
+    names = np.array([f"{HOSTILE}{i}" for i in range(len(day.aggregate_ids))])
+    bsps = np.array([f"{HOSTILE}{i}" for i in range(len(day.bsp_ids))])
+    result = dataclasses.replace(
+        day.run.result, terms=dataclasses.replace(day.run.result.terms, source=HOSTILE, unverified=(HOSTILE,))
+    )
+    run = dataclasses.replace(day.run, result=result, cites=HOSTILE, reason=HOSTILE, period=HOSTILE)
+    return dataclasses.replace(
+        day, row_pod_id=ids, aggregate_ids=names, bsp_ids=bsps, evidence=evidence, run=run
+    )
+
+
+def test_hostile_names_stay_text(day, tmp_path):
+    bad = hostile(day)
+    pod = pod_statement(bad, HOSTILE)
+    page = Page(write_pod_statement(pod, tmp_path / "pod.html"))
+    assert HOSTILE in page.shown
+    page = Page(write_bsp_statement(bsp_statement(bad, pod.bsp), tmp_path / "bsp.html"))
+    assert pod.bsp in page.shown
+
+
+def test_file_names_are_plain_and_never_the_same_twice():
+    taken = set()
+    assert file_name("BSP-01", taken) == "BSP-01.html"
+    assert file_name("bsp-01", taken) == "bsp-01-2.html"
+    assert file_name("../../etc/passwd", taken) == "_.._etc_passwd.html"
+    assert file_name("", taken) == "_.html"
+    assert file_name("..", taken) == "_-2.html"
+    assert len(file_name("x" * 500, taken)) < 100
+
+
+@pytest.mark.rule("SET-04")
+def test_a_correction_is_shown_beside_the_run_that_it_cites(day, tmp_path):
+    first = finalise(day.run)
+    lines = first.result.lines
+    net = lines.net_ueur.copy()
+    net[0] += 12_345
+    other = dataclasses.replace(first.result, lines=dataclasses.replace(lines, net_ueur=net), digest="0" * 64)
+    run = correct(first, other, "meter re-issued")
+    bsp = str(day.bsp_ids[day.bsp_of_aggregate[lines.aggregate[0]]])
+    found = bsp_statement(dataclasses.replace(day, run=run), bsp, cited=[first])
+    page = Page(write_bsp_statement(found, tmp_path / "x.html"))
+    assert "meter re-issued" in page.shown
+    assert first.run_id in page.shown
+    assert "0.012345" in page.shown
+
+
+def test_a_wrong_number_is_shown_as_wrong(day, tmp_path):
+    lines = day.run.result.lines
+    pay = lines.pay_ueur + 1
+    result = dataclasses.replace(day.run.result, lines=dataclasses.replace(lines, pay_ueur=pay))
+    bad = dataclasses.replace(day, run=dataclasses.replace(day.run, result=result))
+    page = Page(write_pod_statement(pod_statement(bad, example_pod(day)), tmp_path / "x.html"))
+    assert "did not come out the same again" in page.shown
+
+
+def test_a_run_without_orders_has_no_statements(run, tmp_path):
+    empty = {name: table.slice(0, 0) if name in DAY_TABLES else table for name, table in run.tables.items()}
+    none = DayRun(run.city, run.day, run.seed, run.scheme, empty, {})
+    assert write_statements(none, tmp_path / "new") == []
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(SettlementError, match="FX-S042"):
+        write_statements(none, tmp_path / "new", bsps=["BSP-01"])
+
+
+def test_the_command_writes_what_is_asked_for_and_refuses_the_rest(run, day, tmp_path):
+    run.write(tmp_path / "day")
+
+    def call(*args):
+        return subprocess.run([sys.executable, "-m", "flexcore", "statement", *args], capture_output=True, text=True)
+
+    pod = example_pod(day)
+    done = call(str(tmp_path / "day"), "--pod", pod, "--out", str(tmp_path / "out"), "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["files"] == [str(tmp_path / "out" / f"{pod}.html")]
+    done = call(str(tmp_path / "day"), "--bsp", "nobody", "--out", str(tmp_path / "none"))
+    assert done.returncode == 2
+    assert "FX-S040" in done.stderr
+    assert list((tmp_path / "none").iterdir()) == []
+    done = call(str(tmp_path / "nowhere"))
+    assert done.returncode == 2
+    assert "no run in" in done.stderr
+    # a run that is written into the folder takes the statements of the one before with it
+    write_statements(run, tmp_path / "day" / "statements")
+    run.write(tmp_path / "day")
+    assert list((tmp_path / "day" / "statements").iterdir()) == []
