@@ -67,7 +67,6 @@ def run(
         files = result.write(out)
         if report:
             from flexcore.study.report import write_report
-
             from flexcore.study.statement_files import write_statements
 
             files.append(write_report(result, out / "report.html"))

@@ -25,7 +25,8 @@ def test_a_run_writes_tables_and_a_report(tmp_path):
     assert "LFP_1" in done.stdout
     assert "certified in" in done.stdout
     names = {path.name for path in (tmp_path / "day").iterdir()}
-    assert {"report.html", "run.json", "sessions.parquet", "settlement_lines.parquet"} <= names
+    assert {"report.html", "run.json", "sessions.parquet", "settlement_lines.parquet", "statements"} <= names
+    assert list((tmp_path / "day" / "statements").glob("BSP-*.html"))
 
 
 def test_json_is_all_that_is_printed(tmp_path):

@@ -206,12 +206,27 @@ def monitor_start(n_pods: int, n_aggregates: int, *, step: int = 0) -> MonitorSt
     found.check_count("n_pods", n_pods, 0)
     found.check_count("n_aggregates", n_aggregates, 0)
     found.raise_errors()
-    shape = (n_aggregates, 2)
-    counters = [np.zeros(n_pods, np.uint8) for _ in range(3)]
-    sums = [np.zeros(shape, np.int64) for _ in range(8)]
-    marks = [np.zeros(shape, np.int8) for _ in range(2)]
-    event = np.full(shape, -1, np.int64)
-    return MonitorState(step - 1, *counters, np.full(n_pods, -1, np.int32), event, *sums, *marks)
+    # frozen, so that fields may share them
+    none, zero = np.zeros(n_pods, np.uint8), np.zeros((n_aggregates, 2), np.int64)
+    unmarked = np.zeros((n_aggregates, 2), np.int8)
+    return MonitorState(
+        step - 1,
+        stale=none,
+        silent=none,
+        bad=none,
+        group=np.full(n_pods, -1, np.int32),
+        event_step=np.full((n_aggregates, 2), -1, np.int64),
+        ordered_wqh=zero,
+        delivered_wqh=zero,
+        counted_wqh=zero,
+        short_wqh=zero,
+        below=zero,
+        far_below=zero,
+        above=zero,
+        not_far=zero,
+        severity=unmarked,
+        code=unmarked,
+    )
 
 
 def set_points(baseline_w: npt.ArrayLike, ordered_w: npt.ArrayLike, *, direction: npt.ArrayLike) -> Int64s:
@@ -372,10 +387,8 @@ def monitor_step(
     return MonitorStep(following, flags, alarms)
 
 
-def _aggregates(
-    state: MonitorState, sums: Int64s, ahead: Int64s, rule: MonitorRule
-) -> tuple[MonitorState, Alarms]:
-    """Step events and alarms of the aggregates; `state` has the PODs of this quarter-hour, the rest of the one before."""
+def _aggregates(state: MonitorState, sums: Int64s, ahead: Int64s, rule: MonitorRule) -> tuple[MonitorState, Alarms]:
+    """Step events and alarms of the aggregates; `state` has the PODs of this quarter-hour, else the one before."""
     ordered, delivered, n_pods, n_missing, missing_w, n_short, n_silent = np.moveaxis(sums, 2, 0)[:7]
     on = ordered > 0
     short = np.maximum(ordered - delivered, 0)
@@ -443,10 +456,9 @@ def _aggregates(
         *(values[place] for values in (n_pods, n_missing, n_short, n_silent)),
     )
     kept = [np.where(on, values, 0) for values in so_far]
-    names = ("ordered_wqh", "delivered_wqh", "counted_wqh", "short_wqh")
     following = replace(
-        state, event_step=event, **dict(zip(names, kept, strict=True)), below=below, far_below=far_below, above=above,
-        not_far=not_far, severity=severity, code=code,
+        state, event_step=event, ordered_wqh=kept[0], delivered_wqh=kept[1], counted_wqh=kept[2], short_wqh=kept[3],
+        below=below, far_below=far_below, above=above, not_far=not_far, severity=severity, code=code,
     )  # fmt: skip
     return following, alarms
 

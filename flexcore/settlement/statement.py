@@ -352,7 +352,7 @@ def pod_statement(day: SettledDay, pod: str) -> PodStatement:
     )
 
 
-def _optional(values: Int64s, known: Any) -> Any:
+def _optional(values: Any, known: Any) -> Any:
     import pyarrow as pa
 
     return pa.array(values, pa.int64(), mask=~np.asarray(known))
@@ -368,7 +368,7 @@ def _intervals(day: SettledDay, rows: Int64s) -> Any:
     ordered = day.orders_w[row, step].astype(np.int64)
     has_base, has_read = base != MISSING_W, read != MISSING_W
     sign = np.where(day.row_direction[row] == UP, 1, -1)
-    delivered = np.where(has_base & has_read, sign * (base - read), 0)
+    delivered = np.where(has_base & has_read, sign * (base - read), 0).astype(np.int64)
     # no reading, nothing delivered: the whole order is missing (SET-01)
     deficiency = np.maximum(ordered - delivered, 0)
     return pa.table(

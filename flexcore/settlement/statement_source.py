@@ -1,4 +1,4 @@
-"""What a statement is drawn from: one settled day with the rows that were settled, their names, and what lies behind."""
+"""What a statement is drawn from: a settled day with the rows that were settled, names, and what lies behind."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from flexcore.errors import Findings, SettlementError
 from flexcore.market_day import MarketDay
 from flexcore.metering.baseline import BaselineResult
 from flexcore.metering.presets import BaselineRule
-from flexcore.metering.readings import MISSING_W, Bools, Int32s
+from flexcore.metering.readings import Bools, Int32s
 from flexcore.settlement.result import Int8s, Int64s
 from flexcore.settlement.runs import SettlementRun
 
@@ -148,13 +148,13 @@ class SettledDay:
             found.add("FX-S041", "the columns of the rows have different lengths")
         if len(self.unit_of_step) != n_steps or n_steps != self.day.n_steps:
             found.add("FX-S041", f"the rows have {n_steps} quarter-hours, the day {self.day.n_steps}")
-        if not (0 <= self.bsp_of_aggregate).all() or not (self.bsp_of_aggregate < len(self.bsp_ids)).all():
+        if not (self.bsp_of_aggregate >= 0).all() or not (self.bsp_of_aggregate < len(self.bsp_ids)).all():
             found.add("FX-S041", "an aggregate has no BSP", field="bsp_of_aggregate")
         if len(self.aggregate_ids) != len(self.bsp_of_aggregate):
             found.add("FX-S041", "aggregate_ids and bsp_of_aggregate have different lengths")
-        if len(lines) and not (0 <= lines.aggregate.min() and lines.aggregate.max() < len(self.aggregate_ids)):
+        if len(lines) and not (lines.aggregate.min() >= 0 and lines.aggregate.max() < len(self.aggregate_ids)):
             found.add("FX-S041", "a line names an aggregate without an id")
-        if len(shares) and not (0 <= shares.row.min() and shares.row.max() < n):
+        if len(shares) and not (shares.row.min() >= 0 and shares.row.max() < n):
             found.add("FX-S041", "a POD's share names a row that is not there")
         found.raise_errors(SettlementError)
         units = np.zeros((max(int(self.unit_of_step.max(initial=-1)) + 1, 1), n), np.int64)
@@ -179,11 +179,3 @@ class SettledDay:
             if behind.reference_w.shape != (len(behind.dates), n_steps):
                 found.add("FX-S041", f"reference days of {pod!r} do not fit their dates", ids=[pod])
         found.raise_errors(SettlementError)
-
-    @property
-    def delivered_w(self) -> Int64s:
-        """Delivered power of each row where it is ordered, 0 elsewhere and where it is not known. [W]"""
-        base, read = self.baseline_w.astype(np.int64), self.metered_w.astype(np.int64)
-        known = (self.baseline_w != MISSING_W) & (self.metered_w != MISSING_W) & (self.orders_w > 0)
-        sign = np.where(self.row_direction == 0, 1, -1)[:, np.newaxis]
-        return np.where(known, sign * (base - read), 0)

@@ -65,9 +65,7 @@ def _adjustment(
     if rule.adjustment == "none":
         return 1.0, 0.0, ""
     span = range(max(start - rule.lead_steps - rule.window_steps, 0), max(start - rule.lead_steps, 0))
-    window = [
-        t for t in span if not behind.event[t] and not behind.excluded[t] and int(behind.today_w[t]) != MISSING_W
-    ]
+    window = [t for t in span if not behind.event[t] and not behind.excluded[t] and int(behind.today_w[t]) != MISSING_W]
     if not window:
         return 1.0, 0.0, ", not adjusted: its window has no usable quarter-hour"
     today = sum(int(behind.today_w[t]) for t in window)

@@ -53,7 +53,9 @@ def evidence_tables(city: City, day: MarketDay, delivery: Delivery) -> dict[str,
                 "metered_w": lists,
             }
         ),
-        "settlement_runs": pa.table({name: pa.array([value], pa.string()) for name, value in zip(names, row, strict=True)}),
+        "settlement_runs": pa.table(
+            {name: pa.array([value], pa.string()) for name, value in zip(names, row, strict=True)}
+        ),
     }
 
 

@@ -288,8 +288,9 @@ class DayRun:
     def write(self, folder: str | Path) -> list[Path]:
         """Write every table as Parquet, and key figures and facts as JSON; return the files.
 
-        A run that stands in the folder is undone first: run.json, report.html and statements go before anything else is written,
-        run.json comes last, and every file carries the digest, so that `read_run` refuses what is not one whole run.
+        A run that stands in the folder is undone first: run.json, report.html and statements go before anything else is
+        written, run.json comes last, and every file carries the digest, so that `read_run` refuses what is not one
+        whole run.
         """
         import pyarrow.parquet as pq
 

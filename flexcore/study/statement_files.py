@@ -24,7 +24,7 @@ from flexcore.settlement.statement_source import PodEvidence, SettledDay
 from flexcore.settlement.terms import SettlementTerms
 from flexcore.study.day_run import DayRun
 from flexcore.study.report.columns import codes, directions, integers, operators, texts
-from flexcore.units import DOWN, GLOBAL, LOCAL, UP
+from flexcore.units import GLOBAL, LOCAL
 
 Table = Any
 
@@ -117,10 +117,9 @@ def _columns(kind: type[Columns], table: Table, given: dict[str, Any]) -> dict[s
 
 def _lines(table: Table, aggregate_ids: list[str]) -> tuple[SettlementLines, dict[tuple[Any, ...], int]]:
     place = {name: i for i, name in enumerate(aggregate_ids)}
-    aggregate = np.array([place[name] for name in texts(table, "aggregate")], np.int64)
-    given = {
+    given: dict[str, Any] = {
         "operator": operators(table).astype(np.int8),
-        "aggregate": aggregate,
+        "aggregate": np.array([place[name] for name in texts(table, "aggregate")], np.int64),
         "direction": directions(table).astype(np.int8),
         "unit": integers(table, "hour"),
     }
@@ -139,9 +138,7 @@ def _shares(
     pod = [place[name] for name in texts(table, "pod_code")]
     operator, direction = operators(table).tolist(), directions(table).tolist()
     hour = integers(table, "hour").tolist()
-    line = [
-        line_keys[key] for key in zip(operator, texts(table, "aggregate"), direction, hour, strict=True)
-    ]
+    line = [line_keys[key] for key in zip(operator, texts(table, "aggregate"), direction, hour, strict=True)]
     row = [rows[key] for key in zip(operator, direction, pod, strict=True)]
     rank = np.argsort(np.argsort(np.array(pod_ids)))
     given = {

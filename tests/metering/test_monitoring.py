@@ -1,4 +1,4 @@
-"""Monitoring beside its loop-and-dictionary reference, and what a platform counts on: replay, order, no hidden state."""
+"""Monitoring beside its loop-and-dictionary reference, and what a platform counts on: replay, any order, no state."""
 
 from dataclasses import replace
 
@@ -8,9 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flexcore.errors import OptionError, StateError, ValidationError
-from flexcore.metering import MISSING_W, MONITOR_RULES, MonitorRule, monitor_start, monitor_step, monitor_steps
+from flexcore.metering import (
+    MISSING_W,
+    MONITOR_RULES,
+    MonitorRule,
+    monitor_start,
+    monitor_step,
+    monitor_steps,
+    set_points,
+)
 from flexcore.metering import monitoring as m
-from flexcore.metering import set_points
 from flexcore.units import DOWN, UP
 from tests.reference import metering_monitoring as reference
 

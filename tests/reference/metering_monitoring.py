@@ -118,9 +118,8 @@ def alarms_of_group(pods, aggregate, direction, n_steps, rule, remaining):
         above = in_a_row(start, step, lambda s: reached("clear_ppm", s))
         not_far = in_a_row(start, step, lambda s: reached("critical_ppm", s))
         if below > 0:
-            if (
-                now["missing power"] > 0
-                and now["delivered"] + now["missing power"] >= now["ordered"] * part(rule, "warning_ppm")
+            if now["missing power"] > 0 and now["delivered"] + now["missing power"] >= now["ordered"] * part(
+                rule, "warning_ppm"
             ):
                 reason = "MON-NO-DATA"
             else:
@@ -129,9 +128,7 @@ def alarms_of_group(pods, aggregate, direction, n_steps, rule, remaining):
             severity = "critical"
         elif above >= rule.clear_after:
             severity = "none"
-        elif severity == "critical" and not_far >= rule.clear_after:
-            severity = "warning"
-        elif severity == "none" and below >= rule.raise_after:
+        elif not_far >= rule.clear_after if severity == "critical" else below >= rule.raise_after:
             severity = "warning"
         change = {
             ("none", "warning"): "raised",

@@ -31,7 +31,8 @@ CHOICES = ("high_5_of_10", "caiso_10_in_10", "mid_8_of_10", "pjm_3_plus_2", "dou
 SOME = (
     SettlementTerms(penalty_ueur_per_mwh=40_000_000, tolerance_ppm=50_000, source="test"),
     SettlementTerms(
-        penalty_ueur_per_mwh=11_000_001, cap_ppm=1_200_000, factor_ppm=((0, 0), (600_000, 333_333), (950_000, 1_000_000)),
+        penalty_ueur_per_mwh=11_000_001, cap_ppm=1_200_000,
+        factor_ppm=((0, 0), (600_000, 333_333), (950_000, 1_000_000)),
         availability_ueur_per_mw_h=3_333_333, netting="pod", source="test",
     ),
     dataclasses.replace(TERMS["uk_dso_taper"], penalty_ueur_per_mwh=7),
@@ -67,9 +68,7 @@ def settled(seed, date="2026-03-24", today=None, reorder=None):
     base, evidence = np.zeros_like(today), {}
     for pod in range(N_PODS):
         preset = CHOICES[pod % len(CHOICES)]
-        found = baseline(
-            history[[pod]], today[[pod]], event[[pod]], preset=preset, today_excluded=excluded[[pod]]
-        )
+        found = baseline(history[[pod]], today[[pod]], event[[pod]], preset=preset, today_excluded=excluded[[pod]])
         if PRESETS[preset].method == "meter_before_after":
             found = dataclasses.replace(found, days_used=np.zeros((1, N_DAYS), bool))
         base[pod] = found.baseline_w[0]
@@ -232,7 +231,9 @@ def test_totals_add_up_whichever_way_they_are_cut():
             assert sum(row[name] for row in parts) == whole[name]
     assert sum(found.pods.column("net_ueur").to_pylist()) == whole["net_ueur"]
     expected = statements([day.run.result for day in days], bsp_of_aggregate=days[0].bsp_of_aggregate)
-    cents = {(row, side): int(c) for row, side, c in zip(expected.bsp, expected.operator, expected.net_cents, strict=True)}
+    cents = {
+        (row, side): int(c) for row, side, c in zip(expected.bsp, expected.operator, expected.net_cents, strict=True)
+    }
     assert [row["net_cents"] for row in found.accounts.to_pylist()] == [cents[0, LOCAL], cents[0, GLOBAL]]
     assert found.net_cents == cents[0, LOCAL] + cents[0, GLOBAL]
     assert [row["operator"] for row in found.accounts.to_pylist()] == ["local", "global"]

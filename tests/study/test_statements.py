@@ -106,7 +106,9 @@ def test_alarms_of_the_day_are_those_of_its_orders_and_readings(run):
         assert (row["aggregate"], row["bsp"], row["operator"]) in known
         assert row["event_step"] <= row["step"]
         if row["change"] != "ended":
-            assert 0 < row["ordered_w"] <= ordered[row["operator"], row["aggregate"], row["direction"], row["step"] // 4]
+            assert (
+                0 < row["ordered_w"] <= ordered[row["operator"], row["aggregate"], row["direction"], row["step"] // 4]
+            )
             assert row["short_wqh"] <= row["projected_wqh"]
     text = "".join(alarm_parts(run))
     assert f"{len({(r['aggregate'], r['direction'], r['event_step']) for r in alarms}):,} events raised" in text
@@ -144,9 +146,7 @@ def hostile(day):
         day.run.result, terms=dataclasses.replace(day.run.result.terms, source=HOSTILE, unverified=(HOSTILE,))
     )
     run = dataclasses.replace(day.run, result=result, cites=HOSTILE, reason=HOSTILE, period=HOSTILE)
-    return dataclasses.replace(
-        day, row_pod_id=ids, aggregate_ids=names, bsp_ids=bsps, evidence=evidence, run=run
-    )
+    return dataclasses.replace(day, row_pod_id=ids, aggregate_ids=names, bsp_ids=bsps, evidence=evidence, run=run)
 
 
 def test_hostile_names_stay_text(day, tmp_path):

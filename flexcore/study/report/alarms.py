@@ -42,8 +42,8 @@ def alarm_parts(run: DayRun) -> list[str]:
         cells,
         numeric=".k.....nnnn",
         dense=True,
-        caption=f"Set-point against reading, every quarter-hour: {len(events):,} events raised an alarm, {n_critical:,} of "
-        f"them critical; the {len(cells)} with the most energy short. Silent: PODs that did not answer for two "
-        "quarter-hours",
+        caption=f"Set-point against reading, every quarter-hour: {len(events):,} events raised an alarm, "
+        f"{n_critical:,} of them critical; the {len(cells)} with the most energy short. "
+        "Silent: PODs that did not answer for two quarter-hours",
     )  # fmt: skip
     return ["<h3>Alarms</h3>", table]

@@ -126,8 +126,8 @@ def _write(path: str | Path, kind: str, name: str, sub: list[str], sections: lis
 <main>
 {body}
 </main>
-<footer>Made by flexcore {esc(flexcore.__version__)}. Energies and amounts are exact sums of whole watt quarter-hours and
-micro-euros; only what is shown is rounded.</footer>
+<footer>Made by flexcore {esc(flexcore.__version__)}. Energies and amounts are exact sums of whole watt
+quarter-hours and micro-euros; only what is shown is rounded.</footer>
 </body>
 </html>
 """
@@ -205,7 +205,9 @@ def _hours(statement: BspStatement) -> Section:
         return Section("hours", "Ordered and delivered", "", [none("No order.")])
     ordered = [mwh(row["ordered_wqh"]) * 1000 for row in units]
     delivered = [mwh(row["delivered_wqh"]) * 1000 for row in units]
-    lead = "By market time unit, in kWh: what was ordered (outline) and what was delivered against the baseline (filled)."
+    lead = (
+        "By market time unit, in kWh: what was ordered (outline) and what was delivered against the baseline (filled)."
+    )
     return Section(
         "hours", "Ordered and delivered", lead, [hours_chart([row["unit"] for row in units], ordered, delivered)]
     )
@@ -238,7 +240,9 @@ def _aggregates(statement: BspStatement) -> Section:
                 dense=True,
             )
         )
-    return Section("aggregates", "By aggregate and direction", "", parts if statement.lines.num_rows else [none("None.")])
+    return Section(
+        "aggregates", "By aggregate and direction", "", parts if statement.lines.num_rows else [none("None.")]
+    )
 
 
 def _corrections(statement: BspStatement) -> Section:
@@ -294,9 +298,13 @@ def _pods(statement: BspStatement) -> Section:
         dense=True,
         foot=("all", "", *foot),
     )
-    lead = "Shares add up to the amounts above, to the micro-euro. `flexcore statement --pod` shows one of them in full."
+    lead = (
+        "Shares add up to the amounts above, to the micro-euro. `flexcore statement --pod` shows one of them in full."
+    )
     body = table if cells else none("None.")
-    return Section("pods", "PODs", lead.replace("`flexcore statement --pod`", "<code>flexcore statement --pod</code>"), [body])
+    return Section(
+        "pods", "PODs", lead.replace("`flexcore statement --pod`", "<code>flexcore statement --pod</code>"), [body]
+    )
 
 
 def _per_mille(ppm: int) -> str:
@@ -351,7 +359,12 @@ def _summary(statement: PodStatement) -> Section:
     n_read = sum(value is not None for value in statement.intervals.column("metered_w").to_pylist())
     n = statement.intervals.num_rows
     tiles = [
-        tile("share of this POD, net", number(eur(total["net_ueur"]), 4), "EUR", "paid to the BSP, which settles with the POD"),
+        tile(
+            "share of this POD, net",
+            number(eur(total["net_ueur"]), 4),
+            "EUR",
+            "paid to the BSP, which settles with the POD",
+        ),
         tile("ordered", _kwh(total["ordered_wqh"], 3), "kWh", f"{n} quarter-hours, {n_read} of them read"),
         tile("delivered", _kwh(total["delivered_wqh"], 3), "kWh", f"{part} of the order"),
     ]
@@ -445,7 +458,8 @@ def _baseline(statement: PodStatement) -> Section:
                     *("none" if value == MISSING_W else f"{value:,}" for value in values),
                     f"{sum(read):,}",
                     number(sum(read) / len(read), 1) if read else "none",
-                    _watts(row["baseline_w"]) + ("" if found is None or found.given else " ✓" if found.agrees else " ✗"),
+                    _watts(row["baseline_w"])
+                    + ("" if found is None or found.given else " ✓" if found.agrees else " ✗"),
                 )
             )
         parts.append(
@@ -454,8 +468,8 @@ def _baseline(statement: PodStatement) -> Section:
                 cells,
                 first="k",
                 dense=True,
-                caption=f"Readings of the reference days {behind.dates[0]} to {behind.dates[-1]}, in W. The baseline is their mean with the same-day adjustment; "
-                "✓: computed again from these readings",
+                caption=f"Readings of the reference days {behind.dates[0]} to {behind.dates[-1]}, in W. The baseline "
+                "is their mean with the same-day adjustment; ✓: computed again from these readings",
             )
         )
         words = dict.fromkeys(_adjustment(step) for step in again.values())
@@ -504,7 +518,5 @@ def _chain(statement: PodStatement) -> Section:
     if open_steps:
         names = ", ".join(dict.fromkeys(step.name.rsplit(" ", 1)[0] for step in open_steps))
         verdict += f"<p>Taken as given: {len(open_steps):,} numbers ({esc(names)}), and the readings.</p>"
-    lead = "From readings to cents, with the rule of each step: reading, baseline, delivered, paid, price, pay, share, cents."
+    lead = "From readings to cents, each step with its rule: baseline, delivered, paid, price, pay, share, cents."
     return Section("chain", "Every number again", lead, [verdict, *parts])
-
-

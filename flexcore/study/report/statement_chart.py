@@ -27,7 +27,8 @@ def _ticks(low: float, high: float) -> list[float]:
 
 def _svg(height: int, label: str, parts: Sequence[str]) -> str:
     size = f'viewBox="0 0 {_WIDTH} {height}"'
-    return f'<div class="scroll"><svg class="chart" {size} role="img" aria-label="{esc(label)}">{"".join(parts)}</svg></div>'
+    head = f'<svg class="chart" {size} role="img" aria-label="{esc(label)}">'
+    return f'<div class="scroll">{head}{"".join(parts)}</svg></div>'
 
 
 def _grid(low: float, high: float, y: Any, unit: str) -> list[str]:
@@ -89,7 +90,7 @@ def profile_chart(profile: list[dict[str, Any]], intervals: list[dict[str, Any]]
         for name in ("baseline_w", "metered_w", "set_point_w")
     }
     known = [value for values in kw.values() for value in values if value is not None]
-    high, low = max([*known, 0.001]), min([*known, 0.0])
+    high, low = float(max([*known, 0.001])), float(min([*known, 0.0]))
 
     def x(t: float) -> float:
         return _LEFT + t * (_WIDTH - _LEFT - _RIGHT) / n
@@ -121,5 +122,7 @@ def profile_chart(profile: list[dict[str, Any]], intervals: list[dict[str, Any]]
             parts.append(f'<text x="{at + 26}" y="12">{words}</text>')
             legend += 1
     labels = {row["step"]: row["start"] for row in profile if row["step"] % 12 == 0}
-    parts += [f'<text x="{x(t):.1f}" y="{height - 6}" text-anchor="middle">{esc(text)}</text>' for t, text in labels.items()]
+    parts += [
+        f'<text x="{x(t):.1f}" y="{height - 6}" text-anchor="middle">{esc(text)}</text>' for t, text in labels.items()
+    ]
     return _svg(height, "Baseline, reading and set-point of the day", parts)
