@@ -153,7 +153,7 @@ def _sums(table: Any, keys: Sequence[str]) -> Any:
         total = {name: pa.array([sum(table.column(name).to_pylist())], pa.int64()) for name in names}
         return pa.table({"n_lines": pa.array([table.num_rows], pa.int64()), **total})
     counted = table.append_column("n_lines", pa.array(np.ones(table.num_rows, np.int64)))
-    found = counted.group_by(list(keys)).aggregate([(name, "sum") for name in ["n_lines", *names]])
+    found = counted.group_by(list(keys), use_threads=False).aggregate([(name, "sum") for name in ["n_lines", *names]])
     found = found.rename_columns([name.removesuffix("_sum") for name in found.column_names])
     # local before global, up before down; the rest by name
     backwards = {"operator", "direction"}

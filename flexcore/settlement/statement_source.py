@@ -157,9 +157,12 @@ class SettledDay:
         if len(shares) and not (shares.row.min() >= 0 and shares.row.max() < n):
             found.add("FX-S041", "a POD's share names a row that is not there")
         found.raise_errors(SettlementError)
-        units = np.zeros((max(int(self.unit_of_step.max(initial=-1)) + 1, 1), n), np.int64)
-        np.add.at(units, self.unit_of_step, self.orders_w.T.astype(np.int64))
-        same = units[lines.unit[shares.line], shares.row] == shares.ordered_wqh
+        unit, first = np.unique(self.unit_of_step, return_index=True)
+        if not np.isin(lines.unit, unit).all():
+            found.add("FX-S041", "a line names a market time unit that the day does not have")
+            found.raise_errors(SettlementError)
+        energy = np.add.reduceat(self.orders_w, first, axis=1, dtype=np.int64)
+        same = energy[shares.row, np.searchsorted(unit, lines.unit[shares.line])] == shares.ordered_wqh
         for mine, of_line in (
             (self.row_operator, lines.operator),
             (self.row_aggregate, lines.aggregate),

@@ -169,14 +169,19 @@ def _terms(text: str) -> SettlementTerms:
 
 
 def _evidence(run: DayRun, names: Any, metered: Any, event: Any, excluded: Any) -> dict[str, PodEvidence]:
+    import pyarrow as pa
+
     days = run.tables["reference_days"]
-    dates: dict[str, list[str]] = {}
-    readings: dict[str, list[list[int]]] = {}
-    for pod, date, values in zip(
-        texts(days, "pod_code"), texts(days, "date"), days.column("metered_w").to_pylist(), strict=True
-    ):
-        dates.setdefault(pod, []).append(date)
-        readings.setdefault(pod, []).append(values)
+    place, with_days = codes(days, "pod_code")
+    dates = np.array(texts(days, "date"), dtype=str)
+    flat = pa.concat_arrays(
+        [chunk.flatten() for chunk in days.column("metered_w").chunks] or [pa.array([], pa.int32())]
+    )
+    readings = np.asarray(flat.to_numpy(zero_copy_only=False), np.int32).reshape(-1, run.day.n_steps)
+    order = np.argsort(place, kind="stable")
+    ends = np.searchsorted(place[order], np.arange(len(with_days) + 1))
+    of_pod = {pod: order[ends[i] : ends[i + 1]] for i, pod in enumerate(with_days)}
+    nothing = np.zeros(0, np.int64)
     about = {row["pod_code"]: row for row in run.tables["pod_baselines"].to_pylist()}
     return {
         pod: PodEvidence(
@@ -185,8 +190,8 @@ def _evidence(run: DayRun, names: Any, metered: Any, event: Any, excluded: Any) 
             event[i],
             excluded[i],
             metered[i],
-            tuple(dates.get(pod, ())),
-            np.array(readings.get(pod, []), np.int32).reshape(-1, run.day.n_steps),
+            tuple(dates[of_pod.get(pod, nothing)].tolist()),
+            readings[of_pod.get(pod, nothing)],
             about[pod]["reading_version"],
         )
         for i, pod in enumerate(names.tolist())
