@@ -105,7 +105,8 @@ class PodStatement:
     run : RunFacts
     terms : SettlementTerms
     lines : pyarrow.Table
-        One row for each share of a line: operator, aggregate, direction, market time unit, energies, amounts.
+        One row for each share of a line, in order of time: operator, aggregate, direction, market time unit, energies,
+        amounts.
     intervals : pyarrow.Table
         One row for each ordered quarter-hour: baseline, order, set-point, reading, delivered, deficiency. Null where
         there is no reading or baseline. [W]
@@ -212,7 +213,9 @@ def bsp_statement(
     accounts = _sums(every, ("operator",))
     net = np.asarray(accounts.column("net_ueur").to_numpy(), np.int64)
     accounts = accounts.append_column("net_cents", pa.array(half_even(net, UEUR_PER_CENT)))
-    no_change = _change_table("", *(np.zeros(0, np.int64) for _ in range(6)), names=np.zeros(0, str))
+    if not changes:
+        nobody = np.zeros(len(period[0].aggregate_ids), np.bool_)
+        changes.append(_changes(period[0], period[0].run, nobody))
     first, last = str(period[0].day.date), str(period[-1].day.date)
     return BspStatement(
         bsp,
@@ -222,7 +225,7 @@ def bsp_statement(
         accounts,
         every,
         _sums(pa.concat_tables(pods), ("operator", "pod")),
-        pa.concat_tables([no_change, *changes]),
+        pa.concat_tables(changes),
     )
 
 
@@ -289,28 +292,21 @@ def _share_price(day: SettledDay, share: Int64s) -> Int64s:
     return found
 
 
-def _change_table(
-    date: str, operator: Any, aggregate: Any, direction: Any, unit: Any, before: Any, after: Any, *, names: Any
-) -> Any:
-    return _table(
-        {
-            "day": np.full(len(unit), date, "U10"),
-            "operator": OPERATORS[operator],
-            "aggregate": names[aggregate] if len(aggregate) else np.zeros(0, "U1"),
-            "direction": DIRECTIONS[direction],
-            "unit": unit,
-            "before_ueur": before,
-            "after_ueur": after,
-        }
-    )
-
-
 def _changes(day: SettledDay, before: SettlementRun, of_bsp: Any) -> Any:
+    """Lines of a BSP that differ from the run that is cited."""
     found = changed_lines(before, day.run)
     mine = np.flatnonzero(of_bsp[found.aggregate])
-    columns = (getattr(found, field.name)[mine] for field in fields(found))
-    operator, direction, aggregate, unit, was, now = columns
-    return _change_table(str(day.day.date), operator, aggregate, direction, unit, was, now, names=day.aggregate_ids)
+    return _table(
+        {
+            "day": np.full(len(mine), str(day.day.date)),
+            "operator": OPERATORS[found.operator[mine]],
+            "aggregate": day.aggregate_ids[found.aggregate[mine]],
+            "direction": DIRECTIONS[found.direction[mine]],
+            "unit": found.unit[mine],
+            "before_ueur": found.before_ueur[mine],
+            "after_ueur": found.after_ueur[mine],
+        }
+    )
 
 
 def pod_statement(day: SettledDay, pod: str) -> PodStatement:
@@ -344,7 +340,7 @@ def pod_statement(day: SettledDay, pod: str) -> PodStatement:
         str(day.day.date),
         RunFacts.of(day.run),
         result.terms,
-        _shares(day, share),
+        _shares(day, share).sort_by([("unit", "ascending"), ("operator", "descending"), ("direction", "descending")]),
         _intervals(day, rows),
         _profile(day, rows),
         day.evidence.get(pod),

@@ -57,7 +57,7 @@ class TraceStep:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """The chains of all lines that a POD has a share in, in the order of the lines.
+    """The chains of all lines that a POD has a share in, in order of time.
 
     Attributes
     ----------
@@ -151,6 +151,7 @@ def trace(day: SettledDay, pod: str, *, line: int | None = None) -> Trace:
     """
     shares = day.run.result.pod_lines
     mine = np.flatnonzero(day.row_pod_id[shares.row] == pod) if len(shares) else np.zeros(0, np.int64)
+    mine = mine[np.argsort(day.run.result.lines.unit[shares.line[mine]], kind="stable")]
     steps: list[TraceStep] = []
     behind = day.evidence.get(pod)
     base = {} if behind is None else baseline_again(behind)
