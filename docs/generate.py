@@ -36,8 +36,8 @@ from flexcore.market.long_term_auction import AuctionResult
 from flexcore.market.pricing import LocalPrices, Payment
 from flexcore.market.schemes import CoordinationCase, Scheme, SchemeOutcome, SchemeRun, Stage
 from flexcore.metering.baseline import BaselineResult
-from flexcore.metering.monitoring import Alarms, MonitorState
 from flexcore.metering.monitoring_rules import MonitorRule
+from flexcore.metering.monitoring_state import Alarms, MonitorState
 from flexcore.settlement.result import SettlementResult
 from flexcore.settlement.statement import BspStatement, PodStatement
 from flexcore.settlement.statement_source import PodEvidence, SettledDay

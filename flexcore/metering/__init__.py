@@ -17,7 +17,9 @@ from flexcore.metering.monitoring import (
     monitor_steps,
     set_points,
 )
+from flexcore.metering.monitoring import monitor_start, monitor_step, monitor_steps, set_points
 from flexcore.metering.monitoring_rules import MONITOR_RULES, MonitorRule
+from flexcore.metering.monitoring_state import Alarms, MonitorRun, MonitorState, MonitorStep
 from flexcore.metering.nomination import nominate
 from flexcore.metering.presets import PRESETS, BaselineRule
 from flexcore.metering.readings import MISSING_W, Readings, collect_readings, day_steps, simulate_readings

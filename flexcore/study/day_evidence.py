@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from flexcore.market_day import MarketDay
-from flexcore.metering.monitoring import ALARM_CODES, CHANGE_NAMES, SEVERITY_NAMES, monitor_start, monitor_steps
+from flexcore.metering.monitoring import monitor_start, monitor_steps
+from flexcore.metering.monitoring_state import ALARM_CODES, CHANGE_NAMES, SEVERITY_NAMES
 from flexcore.settlement.runs import open_run
 from flexcore.study.city import City
 from flexcore.study.day_run import DAY_TABLES

@@ -244,7 +244,8 @@ def write_statements(
     SettlementError
         FX-S040 an id without lines, FX-S042 ids are named and the run holds no settlement.
     """
-    from flexcore.study.report.statement import write_bsp_statement, write_pod_statement
+    from flexcore.study.report.statement import write_bsp_statement
+    from flexcore.study.report.statement_pod import write_pod_statement
 
     if bsps is None and pods is None and not run.tables["settlement_lines"].num_rows:
         return []

@@ -17,7 +17,7 @@ from flexcore.metering import (
     monitor_steps,
     set_points,
 )
-from flexcore.metering import monitoring as m
+from flexcore.metering import monitoring_state as m
 from flexcore.units import DOWN, UP
 from tests.reference import metering_monitoring as reference
 

@@ -15,7 +15,8 @@ from flexcore.settlement import bsp_statement, correct, finalise, pod_statement
 from flexcore.study.day_run import DAY_TABLES, DayRun
 from flexcore.study.report import read_run
 from flexcore.study.report.alarms import alarm_parts
-from flexcore.study.report.statement import write_bsp_statement, write_pod_statement
+from flexcore.study.report.statement import write_bsp_statement
+from flexcore.study.report.statement_pod import write_pod_statement
 from flexcore.study.statement_files import example_pod, file_name, settled_day, write_statements
 
 HOSTILE = '</style><script>alert("x")</script>&<b>'
