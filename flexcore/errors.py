@@ -154,6 +154,16 @@ CODES: dict[str, str] = {
     "FX-B072": "a quarter-hour does not follow the one that was monitored last",
     "FX-B073": "neither or both of order and set-point are given",
     "FX-B074": "the energies of an event are too large to be monitored exactly",
+    "FX-B060": "a file of readings is no whole Parquet file",
+    "FX-B061": "a Parquet file does not have the layout of readings",
+    "FX-B062": "a file of readings is of another day, or has another number of quarter-hours",
+    "FX-B063": "keys of PODs are missing, repeated or not in order",
+    "FX-B064": "files of several days do not hold the same PODs",
+    "FX-B065": "a file changed while it was read, or its content contradicts its footer",
+    "FX-B066": "a folder of results exists and holds something else",
+    "FX-B067": "a day has no file, or days are repeated or out of order",
+    "FX-B068": "rows of readings are not grouped by POD",
+    "FX-B069": "an executor needs a folder to write to",
     "FX-S001": "an energy or an amount is too large for exact 64-bit money",
     "FX-S002": "an order has no reading or no baseline to be settled against",
     "FX-S003": "settlement terms contradict themselves or lack a price",
@@ -305,6 +315,10 @@ class StateError(RegisterError):
 
 class OfferError(ValidationError):
     """An offer or a need is refused."""
+
+
+class FileError(ValidationError):
+    """A file of readings or results cannot be used as it is."""
 
 
 class SettlementError(ValidationError):

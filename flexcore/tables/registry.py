@@ -5,6 +5,7 @@ from flexcore.tables.long_term import LONG_TERM
 from flexcore.tables.registration import REGISTRATION
 from flexcore.tables.selection import SELECTION
 from flexcore.tables.spec import Column, TableSpec
+from flexcore.tables.streaming import STREAMING
 
 _SPECS: tuple[TableSpec, ...] = (
     TableSpec(
@@ -113,6 +114,7 @@ _SPECS: tuple[TableSpec, ...] = (
     *SELECTION,
     *LONG_TERM,
     *BIDS,
+    *STREAMING,
 )
 
 #: Name to specification.

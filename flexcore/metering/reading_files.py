@@ -1,0 +1,287 @@
+"""Files of readings of a day: written, opened and checked."""
+
+import datetime as dt
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from flexcore.errors import FileError, Findings
+from flexcore.market_day import MarketDay
+from flexcore.metering.reading_layout import (
+    COLUMN,
+    GROUP_ROWS,
+    LAYOUT,
+    Paths,
+    ReadingWriter,
+    check_ascending,
+    key_array,
+    published,
+    refuse,
+)
+from flexcore.metering.readings import Bools, as_power_w
+
+
+def write_readings(
+    path: str | os.PathLike[str],
+    day: MarketDay,
+    pods: Any,
+    power_w: npt.ArrayLike,
+    *,
+    estimated: Bools | None = None,
+    replaces: str = "",
+    compression: str = "none",
+    encoding: str = "PLAIN",
+) -> None:
+    """Write the readings of one day, or of a range of its PODs, in the layout that `baseline_files` reads fastest.
+
+    Parameters
+    ----------
+    path : path
+        The file appears when it is whole and on disk; an earlier one is replaced at once.
+    day : MarketDay
+    pods : array_like of int or str, shape (n_pods,)
+        Keys, ascending.
+    power_w : array_like of int32, shape (n_pods, n_steps)
+        Mean power of each quarter-hour, positive = withdrawal; `MISSING_W` where there is no reading. [W]
+    estimated : array_like of bool, shape (n_pods, n_steps), optional
+        True where the meter operator estimated the value; stored as a list of steps.
+    replaces : str
+        What the file corrects, for instance the digest of the earlier one; kept in the metadata.
+    compression, encoding : str
+        Parquet's; another pair than the default is read through pyarrow.
+
+    Raises
+    ------
+    FileError
+        FX-B063 keys missing, repeated or not ascending.
+    TimeSeriesError
+        FX-T002 another number of quarter-hours than the day has.
+    ValidationError
+        FX-A001, FX-A002, FX-A006 wrong shape, type or range.
+    """
+    import pyarrow as pa
+
+    keys = key_array(pods)
+    power = as_power_w(power_w, "power_w", shape=(len(keys), None))
+    day.check_steps(power.shape[1], "power_w")
+    check_ascending(keys)
+    extra = []
+    if estimated is not None:
+        flags = np.asarray(estimated, np.bool_)
+        if flags.shape != power.shape:
+            refuse("FX-A001", f"estimated has shape {flags.shape}, expected {power.shape}", field="estimated")
+        meaning = {"meaning": "steps that the meter operator estimated"}
+        extra = [pa.field("estimated", pa.list_(pa.int16()), nullable=False, metadata=meaning)]
+    with (
+        published(path) as temporary,
+        ReadingWriter(
+            temporary,
+            day,
+            text_keys=pa.types.is_string(keys.type),
+            extra=extra,
+            metadata={"replaces": replaces} if replaces else None,
+            compression=compression,
+            encoding=encoding,
+        ) as writer,
+    ):
+        for lo in range(0, len(keys), GROUP_ROWS):
+            hi = min(lo + GROUP_ROWS, len(keys))
+            more = {} if estimated is None else {"estimated": [np.flatnonzero(row) for row in flags[lo:hi]]}
+            writer.append(keys[lo:hi], power[lo:hi], **more)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadingFile:
+    """What the footer of one file says, small enough to be sent to a worker.
+
+    Attributes
+    ----------
+    path : str
+    day : MarketDay
+    kind : str
+    first_row : ndarray of int64, shape (n_groups + 1,)
+        First row of each row group, and the number of rows.
+    chunk : ndarray of int64, shape (n_groups, 2)
+        Where the readings of each row group begin and how many bytes they take; -1 where only pyarrow can read them.
+    stamp : (int, int)
+        Size and time of change when it was opened: a file that changes meanwhile is refused.
+    """
+
+    path: str
+    day: MarketDay
+    kind: str
+    first_row: npt.NDArray[np.int64]
+    chunk: npt.NDArray[np.int64]
+    stamp: tuple[int, int]
+
+    @property
+    def n_pods(self) -> int:
+        """Rows of the file."""
+        return int(self.first_row[-1])
+
+
+def open_file(path: str | os.PathLike[str]) -> ReadingFile:
+    """Read and check the footer of one file.
+
+    Raises
+    ------
+    FileError
+        FX-B060 not a whole Parquet file, FX-B061 not of the layout.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    name = os.fspath(path)
+    try:
+        status = os.stat(name)
+        with pq.ParquetFile(name) as file:
+            schema, footer = file.schema_arrow, file.metadata
+    except (OSError, pa.ArrowException, ValueError) as error:
+        refuse("FX-B060", f"{name} cannot be read: {_first_line(error)}", ids=[name], hint="write it again")
+        raise
+    about = {
+        key.decode(errors="replace"): value.decode(errors="replace") for key, value in (schema.metadata or {}).items()
+    }
+    day = _check_layout(name, schema, about)
+    stamp = (status.st_size, status.st_mtime_ns)
+    n_groups = footer.num_row_groups
+    groups = [footer.row_group(g) for g in range(n_groups)]
+    first_row = np.concatenate([np.zeros(1, np.int64), np.cumsum([g.num_rows for g in groups], dtype=np.int64)])
+    at = next((c for c in range(footer.num_columns) if groups and groups[0].column(c).path_in_schema.startswith(
+        f"{COLUMN}.")), -1)  # fmt: skip
+    chunk = np.full((n_groups, 2), -1, np.int64)
+    for g, group in enumerate(groups):
+        column = group.column(at)
+        plain = (
+            column.compression == "UNCOMPRESSED"
+            and not column.has_dictionary_page
+            and set(column.encodings) <= {"PLAIN", "RLE"}
+            and column.physical_type == "INT32"
+            and column.num_values == group.num_rows * day.n_steps
+        )
+        begin, length = column.data_page_offset, column.total_compressed_size
+        if plain and begin >= 4 and length > 0 and begin + length <= status.st_size:
+            chunk[g] = begin, length
+    if first_row[-1] != footer.num_rows or (np.diff(first_row) < 0).any():
+        refuse("FX-B060", f"{name} has a footer that contradicts itself", ids=[name])
+    return ReadingFile(name, day, about["flexcore.kind"], first_row, chunk, stamp)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _check_layout(name: str, schema: Any, about: dict[str, str]) -> MarketDay:
+    """Return the day of a file, or raise FX-B061 with all that is not as the layout has it."""
+    import pyarrow as pa
+
+    found = Findings("reading files")
+    hint = "write_readings or import_readings make files of the layout"
+    if about.get("flexcore.layout") != LAYOUT:
+        version = about.get("flexcore.layout")
+        found.add("FX-B061", f"{name} has layout {version}, expected {LAYOUT}", ids=[name], hint=hint)
+        found.raise_errors(FileError)
+    day = None
+    try:
+        day = MarketDay(dt.date.fromisoformat(about["flexcore.date"]), about["flexcore.tz"])
+        if int(about["flexcore.n_steps"]) != day.n_steps:
+            found.add(
+                "FX-B062",
+                f"{name} has {about['flexcore.n_steps']} quarter-hours, {day.date} ({day.tz}) has {day.n_steps}",
+                ids=[name],
+            )
+    except (KeyError, ValueError) as error:
+        found.add("FX-B061", f"{name} does not say its day: {_first_line(error)}", ids=[name], hint=hint)
+    about.setdefault("flexcore.kind", "readings")
+    kinds = {field.name: field.type for field in schema}
+    key, power = kinds.get("pod"), kinds.get(COLUMN)
+    if key is None or not (pa.types.is_int64(key) or pa.types.is_string(key)):
+        found.add("FX-B061", f"{name}: pod is {key}, expected int64 or text", field="pod", ids=[name])
+    lists = power is not None and (pa.types.is_fixed_size_list(power) or pa.types.is_list(power))
+    if power is None or not lists or not pa.types.is_int32(power.value_type):
+        found.add("FX-B061", f"{name}: {COLUMN} is {power}, expected a list of int32", field=COLUMN, ids=[name])
+    elif day is not None and pa.types.is_fixed_size_list(power) and power.list_size != day.n_steps:
+        found.add(
+            "FX-B062",
+            f"{name} has rows of {power.list_size} quarter-hours, {day.date} ({day.tz}) has {day.n_steps}",
+            field=COLUMN,
+            ids=[name],
+        )
+    found.raise_errors(FileError)
+    assert day is not None
+    return day
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DayFiles:
+    """One day in one file, or in several that each hold a range of the PODs; rows run through all of them.
+
+    Attributes
+    ----------
+    files : tuple of ReadingFile
+    day : MarketDay
+    n_pods : int
+    """
+
+    files: tuple[ReadingFile, ...]
+    day: MarketDay = field(init=False)
+    n_pods: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "day", self.files[0].day)
+        object.__setattr__(self, "n_pods", sum(file.n_pods for file in self.files))
+
+    def pods(self, lo: int = 0, hi: int | None = None) -> Any:
+        """Return the keys of rows lo..hi as an Arrow array."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        hi = self.n_pods if hi is None else hi
+        parts, first = [], 0
+        for file in self.files:
+            a, b = max(lo - first, 0), min(hi - first, file.n_pods)
+            first += file.n_pods
+            if a >= b:
+                continue
+            groups = range(
+                int(np.searchsorted(file.first_row, a, "right")) - 1, int(np.searchsorted(file.first_row, b, "left"))
+            )
+            try:
+                with pq.ParquetFile(file.path) as opened:
+                    read = opened.read_row_groups(list(groups), columns=["pod"], use_threads=False)
+            except (OSError, pa.ArrowException) as error:
+                refuse("FX-B065", f"{file.path} cannot be read: {_first_line(error)}", ids=[file.path])
+            start = a - int(file.first_row[groups[0]])
+            column = read.column("pod").combine_chunks()
+            if len(column) < start + b - a:
+                refuse("FX-B065", f"{file.path} holds fewer rows than its footer says", ids=[file.path])
+            parts.append(column[start : start + b - a])
+        return pa.concat_arrays(parts) if parts else pa.array([], pa.int64())
+
+
+def open_day(source: Paths, day: MarketDay | None = None) -> DayFiles:
+    """Open the files of one day: a path, a folder of `*.parquet`, or paths in the order of the keys.
+
+    Raises
+    ------
+    FileError
+        FX-B060, FX-B061 as `open_file`; FX-B062 files of different days, or of another than `day`; FX-B067 no file.
+    """
+    paths: list[Path]
+    if isinstance(source, str | os.PathLike):
+        given = Path(source)
+        paths = sorted(given.glob("*.parquet")) if given.is_dir() else [given]
+    else:
+        paths = [Path(path) for path in source]
+    if not paths:
+        refuse("FX-B067", f"{source} holds no Parquet file", ids=[str(source)])
+    files = tuple(open_file(path) for path in paths)
+    wanted = files[0].day if day is None else day
+    strange = [file.path for file in files if file.day != wanted]
+    if strange:
+        refuse("FX-B062", f"{len(strange)} files are not of {wanted.date} ({wanted.tz})", ids=strange)
+    return DayFiles(files)

@@ -1,0 +1,192 @@
+"""Day files and masks of a streamed baseline, opened, checked and cut to the rows that a worker needs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from flexcore.errors import Findings
+from flexcore.market_day import MarketDay
+from flexcore.metering.baseline import _rule
+from flexcore.metering.presets import BaselineRule
+from flexcore.metering.reading_files import DayFiles, open_day
+from flexcore.metering.reading_layout import Paths, check_ascending, refuse
+from flexcore.metering.readings import Bools, day_steps
+from flexcore.tables.check import check
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Touched:
+    """Event, rebound and recovery quarter-hours, sorted by row of the POD."""
+
+    row: npt.NDArray[np.int64]
+    day: npt.NDArray[np.int64]  # position in the history, -1: the event day
+    step: npt.NDArray[np.int64]  # of the event day's clock
+    event: Bools
+
+    def slice(self, lo: int, hi: int) -> "Touched":
+        """Return what lies in rows lo..hi."""
+        a, b = np.searchsorted(self.row, (lo, hi))
+        return Touched(self.row[a:b], self.day[a:b], self.step[a:b], self.event[a:b])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StreamInputs:
+    """All that a worker needs: paths, ranges, small arrays; no reading. Rows of masks count from `first`."""
+
+    today: DayFiles
+    history: tuple[DayFiles, ...]
+    steps: tuple[npt.NDArray[np.int64] | None, ...]  # day_steps where a past day has another clock
+    rule: BaselineRule
+    event: Bools | None
+    eligible: npt.NDArray[Any] | None
+    excluded: Bools | None
+    today_excluded: Bools | None
+    touched: Touched | None
+    first: int
+    verify: bool
+
+    def part(self, lo: int, hi: int) -> "StreamInputs":
+        """What rows lo..hi need."""
+
+        def cut(mask: Any, axes: int) -> Any:
+            return mask if mask is None or mask.ndim < axes else mask[lo - self.first : hi - self.first]
+
+        return replace(
+            self,
+            event=cut(self.event, 2),
+            eligible=cut(self.eligible, 2),
+            excluded=cut(self.excluded, 3),
+            today_excluded=cut(self.today_excluded, 2),
+            touched=None if self.touched is None else self.touched.slice(lo, hi),
+            first=lo,
+        )
+
+
+def with_touched(masks: StreamInputs, n: int, shape: tuple[int, ...]) -> tuple[Any, Any, Any]:
+    """Return the masks of a block, made dense only where the table of touched quarter-hours has rows for it."""
+    event, excluded, today_excluded, touched = masks.event, masks.excluded, masks.today_excluded, masks.touched
+    if touched is None or not touched.row.size:
+        return event, excluded, today_excluded
+    row, past = touched.row - masks.first, touched.day >= 0
+
+    def dense(mask: Bools | None, size: tuple[int, ...], chosen: Bools, *index: Any) -> Any:
+        if not chosen.any():
+            return mask
+        full = np.zeros(size, np.bool_) if mask is None else np.broadcast_to(mask, size).copy()
+        full[tuple(part[chosen] for part in index)] = True
+        return full
+
+    now = ~past
+    return (
+        dense(event, (n, shape[2]), now & touched.event, row, touched.step),
+        dense(excluded, shape, past, row, touched.day, touched.step),
+        dense(today_excluded, (n, shape[2]), now & ~touched.event, row, touched.step),
+    )
+
+
+def open_inputs(
+    history: Sequence[Paths],
+    today: Paths,
+    event: npt.ArrayLike | None,
+    *,
+    preset: str | BaselineRule,
+    eligible: npt.ArrayLike | None,
+    excluded: npt.ArrayLike | None,
+    today_excluded: npt.ArrayLike | None,
+    touched: Any,
+    verify: bool,
+) -> tuple[StreamInputs, Any]:
+    """Open and check all files and masks; return them and the keys of the PODs."""
+    rule = _rule(preset)
+    last = open_day(today)
+    days = tuple(open_day(source) for source in history)
+    dates = [day.day.date for day in (*days, last)]
+    late = [str(after) for before, after in pairwise(dates) if after <= before]
+    if late:
+        refuse("FX-B067", f"{len(late)} days do not follow the one before", ids=late, hint="oldest first, then today")
+    pods = last.pods()
+    check_ascending(pods)
+    for day in days:
+        theirs = day.pods()
+        if not theirs.equals(pods):
+            names = [file.path for file in day.files]
+            missing = sorted(set(pods.to_pylist()) ^ set(theirs.to_pylist()), key=str)
+            refuse(
+                "FX-B064",
+                f"{len(missing)} PODs stand in {names[0]} or in {last.files[0].path}, but not in both",
+                ids=missing,
+                hint="write a row of MISSING_W for a POD without readings",
+            )
+    n, n_steps = last.n_pods, last.day.n_steps
+    shape = (n, len(days), n_steps)
+    steps = tuple(None if day.day.n_steps == n_steps else day_steps(day.day, last.day) for day in days)
+    return (
+        StreamInputs(
+            last,
+            days,
+            steps,
+            rule,
+            _checked(event, "event", (n, n_steps)),
+            _checked(eligible, "eligible", (n, len(days)), kinds="bu"),
+            _checked(excluded, "excluded", shape),
+            _checked(today_excluded, "today_excluded", (n, n_steps)),
+            None if touched is None else _touched(touched, pods, last.day, days, steps),
+            0,
+            verify,
+        ),
+        pods,
+    )
+
+
+def _checked(mask: npt.ArrayLike | None, name: str, full: tuple[int, ...], *, kinds: str = "b") -> Any:
+    if mask is None:
+        return None
+    array = np.asarray(mask)
+    found = Findings(name)
+    if array.dtype.kind not in kinds:
+        found.add("FX-A002", f"{name} has type {array.dtype}, expected bool")
+    elif array.shape not in (full, full[1:]):
+        found.add("FX-A001", f"{name} has shape {array.shape}, expected {full} or {full[1:]}")
+    found.raise_errors()
+    return array
+
+
+def _touched(table: Any, pods: Any, today: MarketDay, days: tuple[DayFiles, ...], steps: Any) -> Touched:
+    """Find row, day and step of each touched quarter-hour; FX-B003 for a POD that the files do not have."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    columns = check("touched", table)
+    qh = columns["qh"]
+    keys = columns["pod"]
+    text = keys.dtype.kind == "U"
+    row = np.full(len(keys), -1, np.int64)
+    if text == pa.types.is_string(pods.type) and len(keys):
+        places = pc.index_in(pa.array(keys.tolist() if text else keys), value_set=pods)
+        row = np.asarray(places.fill_null(-1), np.int64)
+    unknown = np.flatnonzero(row < 0)
+    if unknown.size:
+        found = Findings("touched", len(keys))
+        found.add("FX-B003", f"{unknown.size} rows name a POD without file row", rows=unknown, ids=keys[unknown])
+        found.raise_errors()
+    at = np.full(len(keys), -2, np.int64)
+    step = np.zeros(len(keys), np.int64)
+    inside = (qh >= today.first_qh) & (qh < today.first_qh + today.n_steps)
+    at[inside] = -1
+    step[inside] = qh[inside] - today.first_qh
+    for d, (files, mapped) in enumerate(zip(days, steps, strict=True)):
+        past = files.day
+        inside = (qh >= past.first_qh) & (qh < past.first_qh + past.n_steps)
+        place = np.arange(past.n_steps)
+        if mapped is not None:
+            place = np.full(past.n_steps, -1, np.int64)
+            place[mapped[mapped >= 0]] = np.flatnonzero(mapped >= 0)
+        at[inside] = d
+        step[inside] = place[qh[inside] - past.first_qh]
+    keep = (at > -2) & (step >= 0)
+    order = np.flatnonzero(keep)[np.argsort(row[keep], kind="stable")]
+    return Touched(row[order], at[order], step[order], columns["event"][order])

@@ -1,0 +1,107 @@
+"""Computes blocks of PODs from open day files: what each thread or worker of a streamed baseline does."""
+
+from contextlib import ExitStack
+
+import numpy as np
+
+from flexcore.metering.baseline import BaselineResult, baseline
+from flexcore.metering.reading_rows import RowReader
+from flexcore.metering.readings import MISSING_W, Int32s
+from flexcore.metering.stream_inputs import StreamInputs, with_touched
+
+_BLOCK = 1024  # PODs in work at a time: what passes between reading and kernel stays in the caches
+
+
+class BlockWork:
+    """Open files and buffers of one thread."""
+
+    def __init__(self, inputs: StreamInputs) -> None:
+        self._inputs = inputs
+        self._stack = ExitStack()
+        self._readers = [
+            self._stack.enter_context(RowReader(day, verify=inputs.verify)) for day in (*inputs.history, inputs.today)
+        ]
+        n_steps = inputs.today.day.n_steps
+        longest = max(day.day.n_steps for day in (*inputs.history, inputs.today))
+        self._history = np.empty((_BLOCK, len(inputs.history), n_steps), np.int32)
+        self._rows = np.empty(_BLOCK * longest, np.int32)
+        self._today = np.empty((_BLOCK, n_steps), np.int32)
+
+    def close(self) -> None:
+        """Close the files."""
+        self._stack.close()
+
+    def run(self, lo: int, hi: int, out: BaselineResult, metered: Int32s | None = None) -> None:
+        """Compute rows lo..hi into `out`, whose first row is row `lo`; `metered` takes their readings."""
+        for begin in range(lo, hi, _BLOCK):
+            self._block(begin, min(begin + _BLOCK, hi), lo, out, metered)
+
+    def _block(self, begin: int, end: int, lo: int, out: BaselineResult, metered: Int32s | None) -> None:
+        inputs, n = self._inputs, end - begin
+        today = self._today[:n]
+        self._readers[-1].read(begin, end, today)
+        if metered is not None:
+            metered[begin - lo : end - lo] = today
+        history = self._history[:n]
+        for d, (day, steps) in enumerate(zip(inputs.history, inputs.steps, strict=True)):
+            rows = self._rows[: n * day.day.n_steps].reshape(n, day.day.n_steps)
+            self._readers[d].read(begin, end, rows)
+            if steps is None:
+                history[:, d] = rows
+            else:
+                history[:, d] = np.where(steps >= 0, rows[:, steps], MISSING_W)
+        masks = inputs.part(begin, end)
+        event, excluded, today_excluded = with_touched(masks, n, history.shape)
+        where = slice(begin - lo, end - lo)
+        baseline(
+            history if inputs.history else None,
+            today,
+            event,
+            eligible=masks.eligible,
+            preset=inputs.rule,
+            excluded=excluded,
+            today_excluded=today_excluded,
+            out=BaselineResult(out.baseline_w[where], out.status[where], out.days_used[where], inputs.rule),
+        )
+
+
+def empty_result(n: int, inputs: StreamInputs) -> BaselineResult:
+    """Return room for the baselines of `n` PODs."""
+    days = len(inputs.history) if inputs.rule.method != "meter_before_after" else 0
+    return BaselineResult(
+        np.empty((n, inputs.today.day.n_steps), np.int32),
+        np.empty(n, np.uint8),
+        np.empty((n, days), np.bool_),
+        inputs.rule,
+    )
+
+
+def result_rows(result: BaselineResult, lo: int, hi: int) -> BaselineResult:
+    """Return rows lo..hi of a result, as views."""
+    return BaselineResult(result.baseline_w[lo:hi], result.status[lo:hi], result.days_used[lo:hi], result.rule)
+
+
+class WorkPool:
+    """Work of several threads, each with its own open files."""
+
+    def __init__(self, inputs: StreamInputs) -> None:
+        self._inputs = inputs
+        self._free: list[BlockWork] = []
+        self._all: list[BlockWork] = []
+
+    def run(self, lo: int, hi: int, out: BaselineResult, metered: Int32s | None = None) -> None:
+        """Compute rows lo..hi, as `BlockWork.run`."""
+        try:
+            work = self._free.pop()
+        except IndexError:
+            work = BlockWork(self._inputs)
+            self._all.append(work)
+        try:
+            work.run(lo, hi, out, metered)
+        finally:
+            self._free.append(work)
+
+    def close(self) -> None:
+        """Close the files of all threads; none may be at work."""
+        for work in self._all:
+            work.close()
