@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
@@ -19,14 +18,14 @@ from flexcore.errors import Findings
 from flexcore.market_day import MarketDay
 from flexcore.metering.baseline import STATUS
 from flexcore.metering.presets import BaselineRule
-from flexcore.metering.reading_layout import GROUP_ROWS, Paths, ReadingWriter, published, refuse, sync
+from flexcore.metering.reading_layout import GROUP_ROWS, Paths, ReadingWriter, published, refuse
 from flexcore.metering.readings import Int32s
+from flexcore.metering.result_folders import publish_folder, temporary_folder
 from flexcore.metering.stream_inputs import StreamInputs, open_inputs
 from flexcore.metering.stream_work import BlockWork, WorkPool, empty_result, result_rows
 
 #: PODs whose results are hashed together; parts begin at a multiple of it, so the digest does not depend on them.
 UNIT = 4096
-_MANIFEST = "manifest.json"
 
 Progress = Callable[[int, int], None]
 
@@ -243,38 +242,14 @@ def _write(
 ) -> BaselineFiles:
     """Compute and write the parts into a temporary folder, which then takes the name of `out`."""
     ranges = part_ranges(len(pods), parts)
-    folder = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     names = [f"part-{k:04d}-of-{len(ranges):04d}.parquet" for k in range(len(ranges))]
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    try:
+    with temporary_folder(out) as folder:
         results = _run_parts(inputs, ranges, [str(folder / name) for name in names], executor, n_threads, progress)
         digests = [digest for part, _ in results for digest in part]
         counts = np.asarray(np.sum([part for _, part in results], axis=0), np.int64)
-        files = tuple(str(out / name) for name in names)
-        result = _result(inputs, pods, digests, counts, None, None, files)
+        result = _result(inputs, pods, digests, counts, None, None, ())
         about = {"digest": result.digest, "date": str(result.day.date), "tz": result.day.tz, "n_pods": len(pods)}
-        with published(folder / _MANIFEST) as temporary:
-            temporary.write_text(json.dumps({**about, "files": names}, indent=1), encoding="utf-8")
-        return _publish(folder, out, result)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _publish(folder: Path, out: Path, result: BaselineFiles) -> BaselineFiles:
-    if not out.exists():
-        os.replace(folder, out)
-        sync(out.parent)
-        return result
-    try:
-        earlier = json.loads((out / _MANIFEST).read_text(encoding="utf-8"))
-        same = earlier["digest"] == result.digest
-        files = tuple(str(out / name) for name in earlier["files"])
-    except (OSError, ValueError, KeyError, TypeError):
-        same, files = False, ()
-    if not same or not all(Path(name).exists() for name in files):
-        refuse("FX-B066", f"{out} exists and holds something else", ids=[str(out)], hint="name a new folder")
-    return replace(result, files=files)
+        return replace(result, files=publish_folder(folder, out, {**about, "files": names}))
 
 
 def _run_parts(

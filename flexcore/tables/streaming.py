@@ -13,6 +13,15 @@ STREAMING: tuple[TableSpec, ...] = (
         ),
     ),
     TableSpec(
+        "corrections",
+        "one reading that replaces an earlier one",
+        (
+            Column("pod", "key", "key of the POD"),
+            Column("qh", "int64", "absolute quarter-hour: unix seconds // 900 at its start", lo=0),
+            Column("power_w", "int32", "mean power, positive = withdrawal", "W"),
+        ),
+    ),
+    TableSpec(
         "orders",
         "one ordered quarter-hour of a POD",
         (

@@ -1,0 +1,263 @@
+"""Makes files of the layout from other sources: rows of any Arrow stream or Parquet file, and corrections."""
+
+import os
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+
+from flexcore.errors import Findings, ValidationError, check_option
+from flexcore.market_day import MarketDay
+from flexcore.metering.reading_files import open_day
+from flexcore.metering.reading_layout import GROUP_ROWS, Paths, ReadingWriter, key_array, published, refuse
+from flexcore.metering.reading_rows import RowReader
+from flexcore.metering.readings import Int32s, collect_readings
+from flexcore.tables.check import check
+
+_BATCH_ROWS = 1 << 19
+
+
+def _batches(source: Any) -> Iterator[Any]:
+    """Give the tables of a Parquet file, several of them, or anything that speaks the Arrow stream protocol."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if hasattr(source, "__arrow_c_stream__"):
+        for batch in pa.RecordBatchReader.from_stream(source):
+            yield pa.Table.from_batches([batch])
+        return
+    for path in [source] if isinstance(source, str | os.PathLike) else source:
+        if isinstance(path, pa.RecordBatch):
+            yield pa.Table.from_batches([path])
+            continue
+        try:
+            with pq.ParquetFile(os.fspath(path)) as file:
+                for batch in file.iter_batches(batch_size=_BATCH_ROWS, use_threads=False):
+                    yield pa.Table.from_batches([batch])
+        except (OSError, pa.ArrowException) as error:
+            message = (str(error).splitlines() or [""])[0]
+            refuse("FX-B060", f"{os.fspath(path)} cannot be read: {message}", ids=[os.fspath(path)])
+
+
+class _Groups:
+    """Collects rows until they fill row groups."""
+
+    def __init__(self, writer: ReadingWriter) -> None:
+        self._writer = writer
+        self._pods: list[Any] = []
+        self._power: list[Int32s] = []
+        self._n = 0
+
+    def add(self, pods: Any, power: Int32s) -> None:
+        self._pods.append(pods)
+        self._power.append(power)
+        self._n += len(pods)
+        if self._n >= GROUP_ROWS:
+            self.write(self._n // GROUP_ROWS * GROUP_ROWS)
+
+    def write(self, n: int) -> None:
+        import pyarrow as pa
+
+        if not self._n:
+            return
+        pods, power = pa.concat_arrays(self._pods), np.concatenate(self._power)
+        for lo in range(0, n, GROUP_ROWS):
+            hi = min(lo + GROUP_ROWS, n)
+            self._writer.append(pods[lo:hi], power[lo:hi])
+        self._pods, self._power, self._n = [pods[n:]], [power[n:]], self._n - n
+
+    def end(self) -> None:
+        self.write(self._n)
+
+
+def import_readings(
+    path: str | os.PathLike[str], source: Any, day: MarketDay, *, gaps: Literal["refuse", "flag"] = "refuse"
+) -> int:
+    """Write one day of readings that come one per row, grouped by POD, as a file of the layout.
+
+    Parameters
+    ----------
+    path : path
+        File to write (`write_readings`).
+    source : path, sequence of paths, or object with the Arrow stream protocol
+        Columns `pod` (whole numbers or text, ascending), `time` (timestamps with a zone or unix seconds, the start of
+        the quarter-hour) and `power_w` (whole numbers; null where there is no reading). Read in batches: memory does
+        not grow with the day.
+    day : MarketDay
+    gaps : {"refuse", "flag"}
+        As in `collect_readings`.
+
+    Returns
+    -------
+    int
+        Number of PODs.
+
+    Raises
+    ------
+    FileError
+        FX-B060 a source that cannot be read, FX-B068 rows of a POD that do not stand together or PODs out of order.
+    ValidationError
+        FX-A007 a column is missing; what `collect_readings` raises.
+    """
+    import pyarrow as pa
+
+    check_option("gaps", gaps, ("refuse", "flag"))
+    n_pods = 0
+    rest: Any = None
+    writer: ReadingWriter | None = None
+    groups: _Groups | None = None
+    with published(path) as temporary:
+        try:
+            for batch in _chain(_batches(source)):
+                table = batch
+                if batch is not None:
+                    table = _three_columns(batch)
+                    rest = table if rest is None else pa.concat_tables([rest, table])
+                    whole, rest = _split(rest)
+                else:
+                    whole = rest
+                if whole is None or not whole.num_rows:
+                    continue
+                pods, power = _collect(whole, day, gaps)
+                if writer is None or groups is None:
+                    writer = ReadingWriter(temporary, day, text_keys=pa.types.is_string(pods.type))
+                    groups = _Groups(writer)
+                groups.add(pods, power)
+                n_pods += len(pods)
+            if writer is None or groups is None:
+                writer = ReadingWriter(temporary, day)
+                groups = _Groups(writer)
+            groups.end()
+        finally:
+            if writer is not None:
+                writer.close()
+    return n_pods
+
+
+def _chain(batches: Iterator[Any]) -> Iterator[Any]:
+    """Give the batches, and None when there are no more."""
+    yield from batches
+    yield None
+
+
+def _three_columns(batch: Any) -> Any:
+    found = Findings("readings")
+    names = ("pod", "time", "power_w")
+    for name in names:
+        if name not in batch.column_names:
+            found.add("FX-A007", f"column {name!r} is missing", field=name)
+    found.raise_errors(ValidationError)
+    return batch.select(names)
+
+
+def _split(table: Any) -> tuple[Any, Any]:
+    """Split before the last POD, whose rows may go on in the next batch."""
+    import pyarrow.compute as pc
+
+    pods = table.column("pod")
+    if not table.num_rows or pods.null_count:
+        return table, None
+    same = np.asarray(pc.equal(pods, pods[-1]))
+    others = np.flatnonzero(~same)
+    edge = int(others[-1]) + 1 if others.size else 0
+    return table.slice(0, edge), table.slice(edge)
+
+
+def _collect(table: Any, day: MarketDay, gaps: Literal["refuse", "flag"]) -> tuple[Any, Int32s]:
+    """Return keys and readings of the PODs of some rows, each POD's rows together."""
+    import pyarrow.compute as pc
+
+    table = table.combine_chunks()
+    keys = key_array(table.column("pod"))
+    starts = np.flatnonzero(np.concatenate([[True], np.asarray(pc.not_equal(keys[1:], keys[:-1]))]))
+    pods = keys.take(starts)
+    late = np.flatnonzero(~np.asarray(pc.less(pods[:-1], pods[1:]))) + 1
+    if late.size:
+        message = f"rows of {late.size} PODs do not stand together, or their PODs not in order"
+        refuse("FX-B068", message, rows=starts[late], ids=pods.take(late).to_pylist(), hint="sort the rows by POD")
+    known = table.filter(pc.is_valid(table.column("power_w"))).combine_chunks()
+    pod = key_array(known.column("pod"))
+    readings = collect_readings(
+        np.asarray(pod.to_pylist()) if pod.type != "int64" else np.asarray(pod),
+        _flat(known.column("time")),
+        np.asarray(_flat(known.column("power_w"))),
+        pods=pods.to_pylist(),
+        day=day,
+        gaps=gaps,
+    )
+    return pods, readings.metered_w
+
+
+def _flat(column: Any) -> Any:
+    import pyarrow as pa
+
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def correct_readings(path: str | os.PathLike[str], source: Paths, corrections: Any, *, reason: str = "") -> int:
+    """Write a day again with some readings replaced; the earlier files stay as they are.
+
+    Parameters
+    ----------
+    path : path
+        New file, whose metadata name the earlier ones and the reason.
+    source : paths
+        The day as it is (`open_day`).
+    corrections : table
+        Columns of the table `corrections`: POD, absolute quarter-hour, power.
+    reason : str
+
+    Returns
+    -------
+    int
+        Number of readings that differ from the earlier ones.
+
+    Raises
+    ------
+    FileError
+        As `open_day`.
+    ValidationError
+        FX-B001 a quarter-hour corrected twice, FX-B003 a POD that the day does not have, FX-T003 another day.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    files = open_day(source)
+    day = files.day
+    columns = check("corrections", corrections)
+    pods, keys = files.pods(), columns["pod"]
+    found = Findings("corrections", len(keys))
+    row = np.full(len(keys), -1, np.int64)
+    if len(keys) and (keys.dtype.kind == "U") == pa.types.is_string(pods.type):
+        named = pa.array(keys.tolist() if keys.dtype.kind == "U" else keys)
+        row = np.asarray(pc.index_in(named, value_set=pods).fill_null(-1), np.int64)
+    step = columns["qh"] - day.first_qh
+    unknown, outside = np.flatnonzero(row < 0), np.flatnonzero((step < 0) | (step >= day.n_steps))
+    if unknown.size:
+        found.add("FX-B003", f"{unknown.size} rows name PODs that {day.date} lacks", rows=unknown, ids=keys[unknown])
+    if outside.size:
+        found.add("FX-T003", f"{outside.size} rows lie outside {day.date} ({day.tz})", rows=outside)
+    found.raise_errors()
+    order = np.lexsort((step, row))
+    twice = np.flatnonzero((np.diff(row[order]) == 0) & (np.diff(step[order]) == 0)) + 1
+    if twice.size:
+        found.add("FX-B001", f"{twice.size} readings are corrected twice", rows=order[twice], ids=keys[order[twice]])
+        found.raise_errors()
+    row, step, power = row[order], step[order], columns["power_w"][order]
+    about = {"replaces": "; ".join(file.path for file in files.files), "reason": reason}
+    changed = 0
+    with (
+        published(path) as temporary,
+        ReadingWriter(temporary, day, text_keys=pa.types.is_string(pods.type), metadata=about) as writer,
+        RowReader(files) as reader,
+    ):
+        for lo in range(0, files.n_pods, GROUP_ROWS):
+            hi = min(lo + GROUP_ROWS, files.n_pods)
+            block = np.empty((hi - lo, day.n_steps), np.int32)
+            reader.read(lo, hi, block)
+            a, b = np.searchsorted(row, (lo, hi))
+            place = row[a:b] - lo, step[a:b]
+            changed += int((block[place] != power[a:b]).sum())
+            block[place] = power[a:b]
+            writer.append(pods[lo:hi], block)
+    return changed
