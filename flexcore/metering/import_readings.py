@@ -104,6 +104,7 @@ def import_readings(
     check_option("gaps", gaps, ("refuse", "flag"))
     n_pods = 0
     rest: Any = None
+    last: Any = None
     writer: ReadingWriter | None = None
     groups: _Groups | None = None
     with published(path) as temporary:
@@ -118,7 +119,8 @@ def import_readings(
                     whole = rest
                 if whole is None or not whole.num_rows:
                     continue
-                pods, power = _collect(whole, day, gaps)
+                pods, power = _collect(whole, day, gaps, last)
+                last = pods[-1]
                 if writer is None or groups is None:
                     writer = ReadingWriter(temporary, day, text_keys=pa.types.is_string(pods.type))
                     groups = _Groups(writer)
@@ -163,15 +165,22 @@ def _split(table: Any) -> tuple[Any, Any]:
     return table.slice(0, edge), table.slice(edge)
 
 
-def _collect(table: Any, day: MarketDay, gaps: Literal["refuse", "flag"]) -> tuple[Any, Int32s]:
-    """Return keys and readings of the PODs of some rows, each POD's rows together."""
+def _collect(table: Any, day: MarketDay, gaps: Literal["refuse", "flag"], last: Any) -> tuple[Any, Int32s]:
+    """Return keys and readings of the PODs of some rows, each POD's rows together and after POD `last`."""
     import pyarrow.compute as pc
 
     table = table.combine_chunks()
     keys = key_array(table.column("pod"))
+    if keys.null_count:
+        found = Findings("readings")
+        rows = np.flatnonzero(np.asarray(keys.is_null()))
+        found.add("FX-A010", f"pod is missing in {rows.size} rows", field="pod", rows=rows)
+        found.raise_errors()
     starts = np.flatnonzero(np.concatenate([[True], np.asarray(pc.not_equal(keys[1:], keys[:-1]))]))
     pods = keys.take(starts)
     late = np.flatnonzero(~np.asarray(pc.less(pods[:-1], pods[1:]))) + 1
+    if last is not None and not pc.less(last, pods[0]).as_py():
+        late = np.concatenate([np.zeros(1, np.int64), late])
     if late.size:
         message = f"rows of {late.size} PODs do not stand together, or their PODs not in order"
         refuse("FX-B068", message, rows=starts[late], ids=pods.take(late).to_pylist(), hint="sort the rows by POD")

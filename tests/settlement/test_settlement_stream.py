@@ -1,0 +1,241 @@
+"""A city day settled from files: equal to the settlement in memory, digest included."""
+
+import json
+from dataclasses import fields
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import flexcore as fx
+from flexcore.errors import FileError, SettlementError, ValidationError
+from flexcore.metering import MISSING_W, BaselineRule, reading_layout, stream, stream_work
+from flexcore.metering.import_readings import correct_readings
+from flexcore.settlement import SettlementTerms, changed_lines, correct, finalise, open_run
+from flexcore.settlement import stream as settlement_stream
+
+RULE = BaselineRule("high", n_candidates=3, n_selected=2, min_days=1, adjustment="additive", window_steps=8)
+TERMS = SettlementTerms(price_ueur_per_mwh=70_000_000, penalty_ueur_per_mwh=110_000_000, tolerance_ppm=50_000)
+DAY = fx.MarketDay("2026-01-21")
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """Units of 16 PODs, blocks of 8 and row groups of 32."""
+    for module in (stream, settlement_stream):
+        monkeypatch.setattr(module, "UNIT", 16)
+    monkeypatch.setattr(stream_work, "_BLOCK", 8)
+    for module in (reading_layout, fx.metering.reading_files, fx.metering.import_readings):
+        monkeypatch.setattr(module, "GROUP_ROWS", 32)
+
+
+def city(folder, rng, n=120, gaps=0.0):
+    pods = np.sort(rng.choice(10**6, n, replace=False))
+    paths, values = [], []
+    for d in range(3, -1, -1):
+        power = rng.integers(-3000, 6000, (n, 96)).astype(np.int32)
+        power[rng.random(power.shape) < gaps] = MISSING_W
+        paths.append(folder / f"{d}.parquet")
+        fx.write_readings(paths[-1], DAY.shift(-d), pods, power)
+        values.append(power)
+    return pods, paths, values
+
+
+def random_orders(rng, pods, prices="none"):
+    """Orders of both operators; no POD is ordered twice in a quarter-hour. In no order."""
+    table = {"pod": [], "operator": [], "aggregate": [], "direction": [], "step": [], "ordered_w": []}
+    for k in rng.choice(len(pods), len(pods) // 2, replace=False):
+        steps = rng.choice(np.arange(60, 96), 8, replace=False)
+        for part in (steps[:3], steps[3:]):
+            who = {"operator": rng.integers(2), "aggregate": k % 5, "direction": rng.integers(2), "pod": pods[k]}
+            for step in part:
+                for name, value in {**who, "step": step, "ordered_w": rng.integers(0, 900)}.items():
+                    table[name].append(int(value))
+    n = len(table["pod"])
+    if prices == "steps":
+        table["price_ueur_per_mwh"] = rng.integers(-(10**8), 10**8, n).tolist()
+    if prices == "rows":
+        table["price_ueur_per_mwh"] = [10**6 * (k % 50) for k in table["pod"]]
+    mixed = rng.permutation(n)
+    return {name: np.array(column)[mixed] for name, column in table.items()}
+
+
+def in_memory(pods, values, orders, terms=TERMS, **options):
+    """The same by `baseline` for all PODs and `settle` for dense rows, made with dictionaries."""
+    place = {pod: k for k, pod in enumerate(pods.tolist())}
+    rows, event = {}, np.zeros((len(pods), 96), bool)
+    price = {}
+    for k in range(len(orders["pod"])):
+        pod, buyer, group, way, step, power = (int(orders[name][k]) for name in (
+            "pod", "operator", "aggregate", "direction", "step", "ordered_w"))  # fmt: skip
+        key = (place[pod], buyer, group, way)
+        rows.setdefault(key, np.zeros(96, np.int64))[step] = power
+        price.setdefault(key, {})[step] = int(orders.get("price_ueur_per_mwh", [0] * (k + 1))[k])
+        event[place[pod], step] |= power > 0
+    base = fx.baseline(np.stack(values[:-1], axis=1), values[-1], event, preset=RULE)
+    keys = sorted(rows)
+    at, buyer, group, way = (np.array(column, np.int64) for column in zip(*keys, strict=True))
+    prices = None
+    if "price_ueur_per_mwh" in orders:
+        if all(len(set(price[key].values())) == 1 for key in keys):
+            prices = np.array([next(iter(price[key].values())) for key in keys])
+        else:
+            prices = np.array([[price[key].get(t, 0) for t in range(96)] for key in keys])
+    result = fx.settle(
+        np.array([rows[key] for key in keys]), base.baseline_w[at], values[-1][at], terms, direction=way,
+        aggregate=group, operator=buyer, price_ueur_per_mwh=prices, pod=pods[at], **options,
+    )  # fmt: skip
+    return result, base.status[at]
+
+
+def assert_same(one, other):
+    assert one.digest == other.digest
+    for table in ("lines", "pod_lines", "totals"):
+        for field in fields(getattr(one, table)):
+            a, b = (getattr(getattr(result, table), field.name) for result in (one, other))
+            assert a.tolist() == b.tolist(), (table, field.name)
+
+
+@pytest.mark.rule("SET-01")
+@pytest.mark.rule("SET-03")
+@pytest.mark.parametrize("prices", ["none", "rows", "steps"])
+@pytest.mark.parametrize("gaps", [0.0, 0.01])
+def test_files_settle_as_arrays_do(tmp_path, prices, gaps):
+    rng = np.random.default_rng(len(prices))
+    pods, paths, values = city(tmp_path, rng, gaps=gaps)
+    orders = random_orders(rng, pods, prices)
+    expected, status = in_memory(pods, values, orders, missing="zero")
+    for threads, table in ((1, orders), (2, pa.table(orders))):
+        found = fx.settle_files(
+            table, paths[:-1], paths[-1], TERMS, preset=RULE, missing="zero", n_threads=threads, out=tmp_path / "run"
+        )
+        assert_same(found.result, expected)
+        assert found.status.tolist() == status.tolist()
+    lines, pod_lines, totals = (pq.read_table(name) for name in found.files)
+    assert lines.equals(expected.lines.to_arrow())
+    assert pod_lines["pod"].to_pylist() == expected.pod_lines.pod.tolist()
+    assert (
+        sum(pod_lines["net_ueur"].to_pylist()) == sum(totals["net_ueur"].to_pylist()) == expected.lines.net_ueur.sum()
+    )
+    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["digest"] == expected.digest
+
+
+def test_text_keys_settle_alike(tmp_path):
+    rng = np.random.default_rng(5)
+    pods, paths, values = city(tmp_path, rng)
+    orders = random_orders(rng, pods)
+    numbers = fx.settle_files(orders, paths[:-1], paths[-1], TERMS, preset=RULE)
+    named = [f"IT{pod:06d}" for pod in pods]
+    texts = []
+    for d, power in enumerate(values):
+        texts.append(tmp_path / f"text-{d}.parquet")
+        fx.write_readings(texts[-1], DAY.shift(d - 3), named, power)
+    table = {**orders, "pod": np.array([f"IT{pod:06d}" for pod in orders["pod"]])}
+    found = fx.settle_files(table, texts[:-1], texts[-1], TERMS, preset=RULE, out=tmp_path / "out")
+    assert found.result.lines.to_arrow().equals(numbers.result.lines.to_arrow())
+    pod_lines = pq.read_table(found.files[1])
+    assert pod_lines["pod"].to_pylist() == [f"IT{pod:06d}" for pod in numbers.result.pod_lines.pod]
+    assert pod_lines["net_ueur"].to_pylist() == numbers.result.pod_lines.net_ueur.tolist()
+
+
+@pytest.mark.rule("BAS-02")
+def test_touched_quarter_hours_join_the_orders(tmp_path):
+    rng = np.random.default_rng(6)
+    pods, paths, values = city(tmp_path, rng)
+    orders = random_orders(rng, pods)
+    plain = fx.settle_files(orders, paths[:-1], paths[-1], TERMS, preset=RULE)
+    past = DAY.shift(-1)
+    ordered = np.unique(orders["pod"])
+    touched = {"pod": np.repeat(ordered, 96), "qh": np.tile(past.qh, len(ordered))}
+    found = fx.settle_files(orders, paths[:-1], paths[-1], TERMS, preset=RULE, touched=touched)
+    without = [paths[0], paths[1]]
+    expected = fx.settle_files(orders, without, paths[-1], TERMS, preset=RULE)
+    assert found.result.lines.to_arrow().equals(expected.result.lines.to_arrow())
+    assert found.result.digest != plain.result.digest
+
+
+@pytest.mark.rule("SET-04")
+def test_a_corrected_reading_changes_only_its_lines_and_the_new_run_cites_the_old(tmp_path):
+    rng = np.random.default_rng(7)
+    pods, paths, _ = city(tmp_path, rng)
+    orders = random_orders(rng, pods)
+    options = {"preset": RULE, "n_threads": 2}
+    first = fx.settle_files(orders, paths[:-1], paths[-1], TERMS, out=tmp_path / "first", **options)
+    run = finalise(open_run(str(DAY.date), first.result))
+    k = int(np.flatnonzero(orders["ordered_w"])[0])
+    pod, step = int(orders["pod"][k]), int(orders["step"][k])
+    corrections = {"pod": [pod], "qh": [DAY.first_qh + step], "power_w": [-20_000]}
+    assert correct_readings(tmp_path / "new.parquet", paths[-1], corrections, reason="issued again") == 1
+    again = fx.settle_files(
+        orders, paths[:-1], tmp_path / "new.parquet", TERMS, out=tmp_path / "second", cites=tmp_path / "first",
+        reason="issued again", **options,
+    )  # fmt: skip
+    new = correct(run, again.result, "issued again")
+    assert new.cites == run.run_id
+    manifest = json.loads((tmp_path / "second" / "manifest.json").read_text())
+    assert (manifest["cites"], manifest["reason"]) == (first.result.digest, "issued again")
+    changed = changed_lines(run, new)
+    line = (int(orders["operator"][k]), int(orders["aggregate"][k]), int(orders["direction"][k]), step // 4)
+    assert [tuple(int(c[0]) for c in (changed.operator, changed.aggregate, changed.direction, changed.unit))] == [line]
+    assert len(changed) == 1
+    # the same inputs again: the same run, on disk and in the chain
+    same = fx.settle_files(orders, paths[:-1], tmp_path / "new.parquet", TERMS, out=tmp_path / "second", **options)
+    assert correct(finalise(new), same.result, "again") == finalise(new)
+    with pytest.raises(FileError) as refused:
+        fx.settle_files(orders, paths[:-1], paths[-1], TERMS, out=tmp_path / "second", **options)
+    assert refused.value.codes == ("FX-B066",)
+    # a reading of a POD without orders changes nothing
+    idle = int(np.setdiff1d(pods, orders["pod"])[0])
+    correct_readings(tmp_path / "idle.parquet", paths[-1], {"pod": [idle], "qh": [DAY.first_qh + 70], "power_w": [1]})
+    calm = fx.settle_files(orders, paths[:-1], tmp_path / "idle.parquet", TERMS, **options)
+    assert correct(run, calm.result, "idle") is run
+
+
+def test_no_order_gives_no_line_and_no_money(tmp_path):
+    pods, paths, _ = city(tmp_path, np.random.default_rng(8), 40)
+    empty = {name: np.zeros(0, np.int64) for name in ("pod", "operator", "aggregate", "direction", "step", "ordered_w")}
+    zero = {name: np.zeros(1, np.int64) for name in empty} | {"pod": pods[:1]}
+    for orders in (empty, zero):
+        found = fx.settle_files(orders, paths[:-1], paths[-1], TERMS, preset=RULE)
+        assert len(found.result.lines) == 0
+        assert not found.result.totals.net_ueur.any()
+
+
+def test_only_units_with_orders_are_read(tmp_path):
+    pods, paths, _ = city(tmp_path, np.random.default_rng(9))
+    seen = []
+    orders = {"pod": pods[[3, 5, 100]], "operator": 0, "aggregate": 0, "direction": 0, "step": 70, "ordered_w": 5}
+    fx.settle_files(orders, paths[:-1], paths[-1], TERMS, preset=RULE, progress=lambda *n: seen.append(n))
+    assert seen == [(1, 2), (2, 2)]
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"pod": [1, 1, 2]}, "FX-B003"),
+        ({"step": [96, 70, 71]}, "FX-M203"),
+        ({"step": [70, 70, 71]}, "FX-S004"),
+        ({"ordered_w": [-1, 1, 1]}, "FX-A004"),
+        ({"colour": [1, 1, 1]}, "FX-A008"),
+        ({"step": [70, 70, 71], "operator": [0, 1, 0]}, "FX-S004"),
+    ],
+)
+def test_orders_that_cannot_be_meant_are_refused(tmp_path, change, code):
+    pods, paths, _ = city(tmp_path, np.random.default_rng(10), 40)
+    orders = {"pod": pods[[0, 0, 1]], "operator": [0] * 3, "aggregate": [0] * 3, "direction": [0] * 3,
+              "step": [70, 71, 72], "ordered_w": [5] * 3}  # fmt: skip
+    with pytest.raises(SettlementError) as refused:
+        fx.settle_files({**orders, **change}, paths[:-1], paths[-1], TERMS, preset=RULE, out=tmp_path / "out")
+    assert refused.value.codes == (code,)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_order_without_reading_is_refused_by_its_pod(tmp_path):
+    pods, paths, values = city(tmp_path, np.random.default_rng(11), 40)
+    values[-1][4, 70] = MISSING_W
+    fx.write_readings(paths[-1], DAY, pods, values[-1])
+    orders = {"pod": pods[[4]], "operator": 0, "aggregate": 0, "direction": 0, "step": 70, "ordered_w": 5}
+    with pytest.raises(ValidationError) as refused:
+        fx.settle_files(orders, paths[:-1], paths[-1], TERMS, preset=RULE)
+    assert (refused.value.codes, refused.value.findings[0].ids) == (("FX-S002",), (pods[4],))
