@@ -28,6 +28,17 @@ TITLES = {
         " Growth: slope of log time over log (n log n). HiGHS: sparse form with a variable for each element, building"
         " the model not counted; its ratio is to flexcore on the same step.",
     ),
+    "reading_files": (
+        "Day files",
+        "One day of 116,000 PODs with the loads of households, from a warm page cache, in several layouts and six pairs"
+        " of codec and encoding; size in parts of the raw readings. Lists: one row for each POD, what flexcore writes.",
+    ),
+    "settle_files": (
+        "A city day from files",
+        "580,000 PODs, ten reference days and the event day, High 5 of 10 with same-day adjustment, warm page cache."
+        " Times read: to pyarrow's faster way of the same round to read the same files. Peaks: resident size of a fresh"
+        " process, outputs included. Digests: how many different ones memory and 1, 2 and 7 parts give.",
+    ),
     "growth": ("Growth", "Slope of log time over log node-steps; with `out=`."),
     "memory": ("Memory", "Peak of one call with fresh outputs, inputs included."),
     "accuracy": (

@@ -80,6 +80,12 @@ def verdicts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if name.startswith("market/growth"):
             judge(name.replace("/", " "), [row["exponent"]], most=1.05)
     judge("market: largest step that HiGHS finishes, times flexcore", _largest_by_highs(rows), least=100.0)
+    chosen = get("reading_files/chosen", "times_fastest")
+    judge("day files: read by pyarrow, times the fastest of six pairs", [chosen], most=1.2)
+    city = "settle_files/memory and digests"
+    judge("city day from files, times reading", [get("settle_files/baseline_files", "times_read")], most=1.5)
+    judge("city day from files, peak MB", [get(city, "peak_mb"), get(city, "peak_written_mb")], most=1500)
+    judge("city day from files, digests of 1, 2 and 7 parts", [get(city, "digests")], most=1)
     feeders = sum(name.startswith("accuracy/") for name in known)
     judge("feeders in the accuracy table", [feeders or None], least=_ACCURACY_FEEDERS)
     judge("floor, times np.copyto", [get("floor/floor", "times_copyto")], least=0.9)

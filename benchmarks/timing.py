@@ -14,7 +14,7 @@ import numpy as np
 
 ROUNDS = 7
 PACKAGES = (
-    "numpy", "numba", "scipy", "highspy", "pandapower", "simbench", "power-grid-model", "lightsim2grid",
+    "numpy", "numba", "scipy", "pyarrow", "highspy", "pandapower", "simbench", "power-grid-model", "lightsim2grid",
     "tensorpowerflow", "pypsa",
 )  # fmt: skip
 

@@ -114,7 +114,8 @@ def open_inputs(
         theirs = day.pods()
         if not theirs.equals(pods):
             names = [file.path for file in day.files]
-            missing = sorted(set(pods.to_pylist()) ^ set(theirs.to_pylist()), key=lambda key: (isinstance(key, str), key))
+            either = set(pods.to_pylist()) ^ set(theirs.to_pylist())
+            missing = sorted(either, key=lambda key: (isinstance(key, str), key))
             refuse(
                 "FX-B064",
                 f"{len(missing)} PODs stand in {names[0]} or in {last.files[0].path}, but not in both",

@@ -142,7 +142,7 @@ def test_text_keys_settle_alike(tmp_path):
 @pytest.mark.rule("BAS-02")
 def test_touched_quarter_hours_join_the_orders(tmp_path):
     rng = np.random.default_rng(6)
-    pods, paths, values = city(tmp_path, rng)
+    pods, paths, _ = city(tmp_path, rng)
     orders = random_orders(rng, pods)
     plain = fx.settle_files(orders, paths[:-1], paths[-1], TERMS, preset=RULE)
     past = DAY.shift(-1)
