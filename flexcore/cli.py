@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import flexcore
+from flexcore import cli_settle
 from flexcore.errors import FlexcoreError, MissingExtraError
 
 app = typer.Typer(
@@ -173,6 +174,9 @@ def _make_folder(out: Path) -> None:
             f"[bold red]cannot write to[/bold red] {escape(str(out))}: {error.strerror}. Hint: choose another --out"
         )
         raise typer.Exit(2) from None
+
+
+app.command()(cli_settle.settle)
 
 
 @app.command()

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from flexcore.errors import FileError
 from flexcore.metering.reading_layout import published, refuse, sync
 
 MANIFEST = "manifest.json"
@@ -52,7 +53,7 @@ def publish_folder(folder: Path, out: str | os.PathLike[str], manifest: Mapping[
     try:
         earlier = read_manifest(target)
         same, files = earlier["digest"] == manifest["digest"], tuple(str(target / name) for name in earlier["files"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (FileError, KeyError, TypeError):
         same, files = False, ()
     if not same or not all(Path(name).exists() for name in files):
         refuse("FX-B066", f"{target} exists and holds something else", ids=[str(target)], hint="name a new folder")
@@ -60,5 +61,10 @@ def publish_folder(folder: Path, out: str | os.PathLike[str], manifest: Mapping[
 
 
 def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return what a folder says about its content."""
-    return dict(json.loads((Path(folder) / MANIFEST).read_text(encoding="utf-8")))
+    """Return what a folder says about its content; FX-S030 where it says nothing."""
+    try:
+        return dict(json.loads((Path(folder) / MANIFEST).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        name = os.fspath(folder)
+        refuse("FX-S030", f"{name} holds no run: {MANIFEST} cannot be read", ids=[name])
+        raise

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from flexcore.chunks import run_chunks
 from flexcore.errors import Findings, SettlementError
 from flexcore.metering.presets import BaselineRule
-from flexcore.metering.reading_layout import Paths, published
+from flexcore.metering.reading_layout import Paths, published, refuse
 from flexcore.metering.readings import Int32s
 from flexcore.metering.result_folders import publish_folder, read_manifest, temporary_folder
 from flexcore.metering.stream import UNIT, Progress
@@ -107,7 +107,7 @@ def settle_files(
     SettlementError
         As `settle`; FX-S004 also where an order is given twice.
     FileError
-        As `baseline_files`.
+        As `baseline_files`; FX-S030 `cites` holds no run.
     ValidationError
         FX-A001 to FX-A010 the table of orders, FX-B003 an order of a POD without readings, FX-M203 a step outside the
         day.
@@ -116,6 +116,7 @@ def settle_files(
     -----
     Memory holds orders, baselines and readings of the PODs that have orders, and no other: 1.2 kB for each row.
     """
+    cited = None if cites is None else read_manifest(cites)["digest"]
     inputs, pods = open_inputs(
         history, today, None, preset=preset, eligible=eligible, excluded=excluded, today_excluded=today_excluded,
         touched=touched, verify=verify,
@@ -143,10 +144,23 @@ def settle_files(
     files: tuple[str, ...] = ()
     if out is not None:
         about = {"digest": result.digest, "date": str(day.date), "tz": day.tz, "n_lines": len(result.lines)}
-        if cites is not None:
-            about |= {"cites": read_manifest(cites)["digest"], "reason": reason}
+        if cited is not None:
+            about |= {"cites": cited, "reason": reason}
         files = _write(result, keys, Path(out), about)
     return SettlementFiles(result, keys, status, files)
+
+
+def read_orders(path: str | os.PathLike[str]) -> Any:
+    """Return a Parquet file of orders as a table; FX-B060 where it cannot be read."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(os.fspath(path)) as file:
+            return file.read()
+    except (OSError, pa.ArrowException) as error:
+        message = (str(error).splitlines() or [""])[0]
+        refuse("FX-B060", f"{os.fspath(path)} cannot be read: {message}", ids=[os.fspath(path)])
 
 
 def _rows(table: Any, pods: Any, n_steps: int) -> _Rows:

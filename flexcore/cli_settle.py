@@ -1,0 +1,114 @@
+"""The command `flexcore settle`: day files and orders in, lines and totals out."""
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+Orders = Annotated[Path, typer.Argument(help="Parquet file with the table of orders.")]
+Days = Annotated[
+    list[Path], typer.Argument(help="Files or folders of readings, one for each day; the last is settled.")
+]
+Preset = Annotated[str, typer.Option(help="Baseline preset.")]
+Terms = Annotated[str, typer.Option(help="Settlement terms.")]
+Price = Annotated[str | None, typer.Option(help="Price of orders without one, EUR/MWh.")]
+Penalty = Annotated[str | None, typer.Option(help="Penalty of the terms, EUR/MWh of shortfall.")]
+Out = Annotated[Path, typer.Option(help="New folder for lines, POD lines and totals.")]
+Cites = Annotated[Path | None, typer.Option(help="Folder of the run that this one corrects.")]
+Reason = Annotated[str, typer.Option(help="Why it was corrected.")]
+Zero = Annotated[bool, typer.Option("--missing-as-zero", help="Count orders without reading as not delivered.")]
+Threads = Annotated[int, typer.Option(min=1, help="Threads; results do not depend on it.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on standard output.")]
+
+
+def settle(
+    orders: Orders,
+    days: Days,
+    preset: Preset = "caiso_10_in_10",
+    terms: Terms = "linear",
+    price: Price = None,
+    penalty: Penalty = None,
+    out: Out = Path("runs/settlement"),
+    cites: Cites = None,
+    reason: Reason = "",
+    missing_as_zero: Zero = False,
+    n_threads: Threads = 2,
+    as_json: AsJson = False,
+) -> None:
+    """Settle the last of the given days from files of readings; all days before it are its reference days."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from flexcore.errors import check_option
+    from flexcore.metering.reading_files import open_day
+    from flexcore.settlement.stream import read_orders, settle_files
+    from flexcore.settlement.terms import TERMS
+
+    start = time.perf_counter()
+    check_option("terms", terms, tuple(TERMS))
+    rule = TERMS[terms]
+    if price is not None:
+        rule = dataclasses.replace(rule, price_ueur_per_mwh=_ueur(price, "--price"))
+    if penalty is not None:
+        rule = dataclasses.replace(rule, penalty_ueur_per_mwh=_ueur(penalty, "--penalty"))
+    table = read_orders(orders)
+    sources = sorted(days, key=lambda path: open_day(path).day.date)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    columns = (TextColumn("blocks of PODs"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("blocks", total=None)
+        found = settle_files(
+            table,
+            sources[:-1],
+            sources[-1],
+            rule,
+            preset=preset,
+            missing="zero" if missing_as_zero else "refuse",
+            out=out,
+            cites=cites,
+            reason=reason,
+            n_threads=n_threads,
+            progress=lambda done, of: bar.update(task, completed=done, total=of),
+        )
+    seconds = time.perf_counter() - start
+    if as_json:
+        print(json.dumps(_summary(found, seconds)))
+        return
+    _print(found)
+    Console().print(
+        f"\n{len(found.result.lines):,} lines, {len(found.result.pod_lines):,} POD lines in {escape(str(out))}"
+        f" after {seconds:.1f} s; digest {found.result.digest[:16]}"
+    )
+
+
+def _ueur(price: str, option: str) -> int:
+    from flexcore.units import eur_per_mwh
+
+    try:
+        return eur_per_mwh(price)
+    except (ArithmeticError, ValueError):
+        raise typer.BadParameter(f"{price!r} is no price with at most six decimals", param_hint=option) from None
+
+
+def _summary(found: Any, seconds: float) -> dict[str, Any]:
+    result = found.result
+    totals = {f.name: getattr(result.totals, f.name).tolist() for f in dataclasses.fields(result.totals)}
+    counts = {"n_lines": len(result.lines), "n_pod_lines": len(result.pod_lines), "seconds": seconds}
+    return {"digest": result.digest, **counts, "totals": totals, "files": list(found.files)}
+
+
+def _print(found: Any) -> None:
+    from flexcore.units import to_eur, to_mwh
+
+    totals = found.result.totals
+    table = Table("operator", "ordered MWh", "delivered MWh", "pay EUR", "penalty EUR", "net EUR")
+    for k, name in enumerate(("local", "global")):
+        energy = (f"{to_mwh(column[k]):,.3f}" for column in (totals.ordered_wqh, totals.delivered_wqh))
+        money = (f"{to_eur(column[k]):,.2f}" for column in (totals.pay_ueur, totals.penalty_ueur, totals.net_ueur))
+        table.add_row(name, *energy, *money)
+    Console().print(table)

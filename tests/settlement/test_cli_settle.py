@@ -1,0 +1,84 @@
+"""`flexcore settle` as a user meets it."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+import flexcore as fx
+from flexcore.cli import app
+from flexcore.errors import FileError, OptionError, ValidationError
+from flexcore.settlement import SettlementTerms
+from flexcore.units import eur_per_mwh
+
+
+@pytest.fixture
+def city(tmp_path):
+    """Three past days and today of 50 PODs, and orders of ten of them."""
+    day, rng = fx.MarketDay("2026-01-21"), np.random.default_rng(0)
+    paths = []
+    for d in (3, 2, 1, 0):
+        paths.append(tmp_path / f"{d}.parquet")
+        fx.write_readings(paths[-1], day.shift(-d), np.arange(50), rng.integers(500, 6000, (50, 96)).astype(np.int32))
+    columns = {"pod": np.arange(10), "operator": np.arange(10) % 2, "aggregate": np.zeros(10, int)}
+    columns |= {"direction": np.zeros(10, int), "step": np.full(10, 70), "ordered_w": np.full(10, 900)}
+    pq.write_table(pa.table(columns), tmp_path / "orders.parquet")
+    return columns, paths
+
+
+def call(*arguments):
+    return CliRunner().invoke(app, ["settle", *map(str, arguments)])
+
+
+def test_lines_and_totals_are_those_of_settle_files(tmp_path, city):
+    columns, paths = city
+    options = ("--price", "70", "--penalty", "110.5", "--preset", "pjm_4_of_5")
+    # days in any order: their files say which day they are
+    done = call(tmp_path / "orders.parquet", *paths[::-1], *options, "--out", tmp_path / "a" / "run", "--json")
+    assert done.exit_code == 0, done.output
+    shown = json.loads(done.stdout)
+    terms = SettlementTerms(eur_per_mwh(70), eur_per_mwh("110.5"), source=fx.settlement.TERMS["linear"].source)
+    expected = fx.settle_files(columns, paths[:-1], paths[-1], terms, preset="pjm_4_of_5")
+    assert shown["digest"] == expected.result.digest
+    assert shown["totals"]["net_ueur"] == expected.result.totals.net_ueur.tolist()
+    assert len(pq.read_table(shown["files"][0])) == shown["n_lines"] == len(expected.result.lines)
+    again = call(tmp_path / "orders.parquet", *paths, *options, "--out", tmp_path / "a" / "run")
+    assert again.exit_code == 0
+    assert shown["digest"][:16] in again.stdout
+    assert "local" in again.stdout
+
+
+def test_a_correction_cites_the_run(tmp_path, city):
+    _, paths = city
+    first = ("--price", "70", "--preset", "pjm_4_of_5", "--out", tmp_path / "first")
+    assert call(tmp_path / "orders.parquet", *paths, *first).exit_code == 0
+    options = ("--price", "71", "--preset", "pjm_4_of_5", "--out", tmp_path / "second", "--cites", tmp_path / "first")
+    assert call(tmp_path / "orders.parquet", *paths, *options, "--reason", "price").exit_code == 0
+    manifests = [json.loads((tmp_path / name / "manifest.json").read_text()) for name in ("first", "second")]
+    assert manifests[1]["cites"] == manifests[0]["digest"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (("--terms", "none"), OptionError),
+        (("--price", "7,5"), SystemExit),
+        ((), ValidationError),  # neither orders nor terms have a price
+        (("--price", "70", "--cites", "nowhere"), FileError),
+    ],
+)
+def test_refusals_leave_no_folder(tmp_path, city, arguments, error):
+    _, paths = city
+    done = call(tmp_path / "orders.parquet", *paths, "--preset", "pjm_4_of_5", *arguments, "--out", tmp_path / "run")
+    assert done.exit_code != 0
+    assert isinstance(done.exception, error)
+    assert not (tmp_path / "run").exists()
+
+
+def test_orders_that_are_no_parquet_file(tmp_path, city):
+    (tmp_path / "orders.csv").write_text("pod,step\n")
+    done = call(tmp_path / "orders.csv", *city[1])
+    assert isinstance(done.exception, FileError)
