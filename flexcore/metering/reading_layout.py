@@ -70,7 +70,8 @@ def _writer(target: Any, schema: Any, compression: str, encoding: str) -> Any:
     )
 
 
-def _power_array(power: Int32s) -> Any:
+def power_array(power: Int32s) -> Any:
+    """Return readings as an Arrow array of lists, without a copy."""
     import pyarrow as pa
 
     flat = pa.Array.from_buffers(pa.int32(), power.size, [None, pa.py_buffer(power)])
@@ -85,7 +86,7 @@ def zeros_file(n_rows: int, n_steps: int) -> bytes:
     schema = layout_schema(n_steps)
     target = io.BytesIO()
     with _writer(target, schema, "none", "PLAIN") as writer:
-        arrays = [pa.array(np.arange(n_rows)), _power_array(np.zeros((n_rows, n_steps), np.int32))]
+        arrays = [pa.array(np.arange(n_rows)), power_array(np.zeros((n_rows, n_steps), np.int32))]
         writer.write_table(pa.table(arrays, schema=schema), row_group_size=n_rows)
     return target.getvalue()
 
@@ -163,7 +164,7 @@ class ReadingWriter:
             return
         check_ascending(pods, self._last)
         self._last = pods[-1]
-        arrays = [pods, _power_array(power_w), *(pa.array(extra[f.name], f.type) for f in list(self.schema)[2:])]
+        arrays = [pods, power_array(power_w), *(pa.array(extra[f.name], f.type) for f in list(self.schema)[2:])]
         self._writer.write_table(pa.Table.from_arrays(arrays, schema=self.schema), row_group_size=GROUP_ROWS)
 
     def close(self) -> None:

@@ -139,16 +139,34 @@ class RowReader:
             refuse("FX-B065", f"row group {g} of {file.path} cannot be read: {message}", ids=[file.path])
             raise
         whole = column.combine_chunks()
-        if whole.null_count or len(whole) != n_rows:
+        if len(whole) != n_rows:
             refuse("FX-B065", f"row group {g} of {file.path} lacks rows", ids=[file.path])
-        if pa.types.is_list(whole.type):
-            lengths = np.diff(np.asarray(whole.offsets))
-            bad = np.flatnonzero(lengths != shape[1])
-            if bad.size:
-                rows = bad + int(file.first_row[g])
-                message = f"{bad.size} rows of {file.path} have another number of quarter-hours than {shape[1]}"
-                refuse("FX-B062", message, rows=rows, ids=[file.path])
-        values = whole.flatten()
-        if values.null_count:
-            values = values.fill_null(MISSING_W)
-        return np.asarray(values, np.int32).reshape(shape)
+        return power_rows(whole, shape[1], file.path, first=int(file.first_row[g]))
+
+
+def power_rows(column: Any, n_steps: int, name: str, *, first: int = 0) -> Int32s:
+    """Return an Arrow array of lists as an array of shape (n, n_steps); null readings become `MISSING_W`.
+
+    Raises
+    ------
+    FileError
+        FX-B061 it holds no lists of int32, FX-B062 a row is null or of another length; rows count from `first`.
+    """
+    import pyarrow as pa
+
+    kind = column.type
+    if not (pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind)) or not pa.types.is_int32(kind.value_type):
+        refuse("FX-B061", f"power_w of {name} is {kind}, expected a list of int32", field="power_w", ids=[name])
+    if column.null_count:
+        bad = np.flatnonzero(np.asarray(column.is_null()))
+    elif pa.types.is_list(kind):
+        bad = np.flatnonzero(np.diff(np.asarray(column.offsets)) != n_steps)
+    else:
+        bad = np.arange(len(column) if kind.list_size != n_steps else 0)
+    if bad.size:
+        message = f"{bad.size} rows of {name} have another number of quarter-hours than {n_steps}"
+        refuse("FX-B062", message, rows=bad + first, ids=[name])
+    values = column.flatten()
+    if values.null_count:
+        values = values.fill_null(MISSING_W)
+    return np.asarray(values, np.int32).reshape(len(column), n_steps)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed, wait
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -285,6 +285,7 @@ def _run_parts(
     except BaseException:
         for future in futures:
             future.cancel()
+        wait(futures)  # else a worker would write to a folder that is being removed
         raise
     finally:
         if own is not None:

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.errors import Findings
+from flexcore.errors import Findings, check_option
 from flexcore.market_day import MarketDay
-from flexcore.metering.baseline import _rule
-from flexcore.metering.presets import BaselineRule
+from flexcore.metering.presets import PRESETS, BaselineRule
 from flexcore.metering.reading_files import DayFiles, open_day
 from flexcore.metering.reading_layout import Paths, check_ascending, refuse
 from flexcore.metering.readings import Bools, day_steps
@@ -51,19 +50,34 @@ class StreamInputs:
 
     def part(self, lo: int, hi: int) -> "StreamInputs":
         """What rows lo..hi need."""
-
-        def cut(mask: Any, axes: int) -> Any:
-            return mask if mask is None or mask.ndim < axes else mask[lo - self.first : hi - self.first]
-
+        masks = [self.event, self.eligible, self.excluded, self.today_excluded]
+        event, eligible, excluded, today_excluded = masks_of_rows(masks, lo - self.first, hi - self.first)
         return replace(
             self,
-            event=cut(self.event, 2),
-            eligible=cut(self.eligible, 2),
-            excluded=cut(self.excluded, 3),
-            today_excluded=cut(self.today_excluded, 2),
+            event=event,
+            eligible=eligible,
+            excluded=excluded,
+            today_excluded=today_excluded,
             touched=None if self.touched is None else self.touched.slice(lo, hi),
             first=lo,
         )
+
+
+def named_rule(preset: str | BaselineRule) -> BaselineRule:
+    """Return the preset of that name, or a checked rule of the caller's own."""
+    if isinstance(preset, BaselineRule):
+        preset.check()
+        return preset
+    check_option("preset", preset, tuple(PRESETS))
+    return PRESETS[preset]
+
+
+def masks_of_rows(masks: Sequence[Any], lo: int, hi: int) -> list[Any]:
+    """Return rows lo..hi of the masks event, eligible, excluded and today_excluded; one for all stays as it is."""
+    with_rows = (2, 2, 3, 2)
+    return [
+        mask if mask is None or mask.ndim < axes else mask[lo:hi] for mask, axes in zip(masks, with_rows, strict=True)
+    ]
 
 
 def with_touched(masks: StreamInputs, n: int, shape: tuple[int, ...]) -> tuple[Any, Any, Any]:
@@ -101,7 +115,7 @@ def open_inputs(
     verify: bool,
 ) -> tuple[StreamInputs, Any]:
     """Open and check all files and masks; return them and the keys of the PODs."""
-    rule = _rule(preset)
+    rule = named_rule(preset)
     last = open_day(today)
     days = tuple(open_day(source) for source in history)
     dates = [day.day.date for day in (*days, last)]

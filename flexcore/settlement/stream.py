@@ -2,9 +2,11 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, Future, as_completed, wait
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +19,7 @@ from flexcore.metering.readings import Int32s
 from flexcore.metering.result_folders import publish_folder, read_manifest, temporary_folder
 from flexcore.metering.stream import UNIT, Progress
 from flexcore.metering.stream_inputs import StreamInputs, Touched, open_inputs
-from flexcore.metering.stream_work import WorkPool, empty_result
+from flexcore.metering.stream_work import BlockWork, WorkPool, empty_result
 from flexcore.settlement.remuneration import settle
 from flexcore.settlement.result import Int64s, SettlementResult
 from flexcore.settlement.terms import SettlementTerms
@@ -74,6 +76,8 @@ def settle_files(
     out: str | os.PathLike[str] | None = None,
     cites: str | os.PathLike[str] | None = None,
     reason: str = "",
+    parts: int | None = None,
+    executor: Executor | None = None,
     n_threads: int = 1,
     verify: bool = False,
     progress: Progress | None = None,
@@ -96,6 +100,8 @@ def settle_files(
         Folder of the run that this one corrects; its digest is kept in the manifest.
     reason : str
         Why it was corrected.
+    parts, executor : optional
+        As in `flexcore.baseline_files`: where baselines are computed, and in how many pieces.
     n_threads : int
 
     Returns
@@ -124,13 +130,19 @@ def settle_files(
     day = inputs.today.day
     rows = _rows(orders, pods, day.n_steps)
     inputs = _with_events(inputs, rows)
-    metered, baseline, status = _stream(inputs, rows, n_threads, progress)
+    if executor is None:
+        ordered = _stream(inputs, rows.place, n_threads, progress)
+    elif out is None:
+        refuse("FX-B069", "an executor needs a folder to write to", field="out", hint="pass out=, or n_threads=")
+    else:
+        with temporary_folder(out) as scratch:
+            ordered = _stream_parts(inputs, rows.place, executor, parts or n_threads, scratch, progress)
     keys = pods.take(rows.place)
     number = np.asarray(keys) if str(keys.type) == "int64" else rows.place
     result = settle(
         rows.orders_w,
-        baseline,
-        metered,
+        ordered.power,
+        ordered.metered,
         terms,
         direction=rows.direction,
         aggregate=rows.aggregate,
@@ -147,7 +159,7 @@ def settle_files(
         if cited is not None:
             about |= {"cites": cited, "reason": reason}
         files = _write(result, keys, Path(out), about)
-    return SettlementFiles(result, keys, status, files)
+    return SettlementFiles(result, keys, ordered.status, files)
 
 
 def read_orders(path: str | os.PathLike[str]) -> Any:
@@ -223,27 +235,66 @@ def _with_events(inputs: StreamInputs, rows: _Rows) -> StreamInputs:
     return replace(inputs, touched=Touched(place[order], day, steps, event))
 
 
-def _stream(
-    inputs: StreamInputs, rows: _Rows, n_threads: int, progress: Progress | None
-) -> tuple[Int32s, Int32s, npt.NDArray[np.uint8]]:
+class _Ordered(NamedTuple):
+    """Readings, baselines and status of rows."""
+
+    metered: Int32s
+    power: Int32s
+    status: npt.NDArray[np.uint8]
+
+    def rows(self, lo: int, hi: int) -> "_Ordered":
+        return _Ordered(self.metered[lo:hi], self.power[lo:hi], self.status[lo:hi])
+
+
+def _room(n: int, inputs: StreamInputs) -> _Ordered:
+    shape = (n, inputs.today.day.n_steps)
+    return _Ordered(np.empty(shape, np.int32), np.empty(shape, np.int32), np.empty(n, np.uint8))
+
+
+def _unit(work: BlockWork | WorkPool, inputs: StreamInputs, unit: int, place: Int64s, out: _Ordered) -> None:
+    """Compute a unit and keep what stands at `place`, rows of the day files that lie in it."""
+    lo = unit * UNIT
+    hi = min(lo + UNIT, inputs.today.n_pods)
+    block, readings = empty_result(hi - lo, inputs), np.empty((hi - lo, inputs.today.day.n_steps), np.int32)
+    work.run(lo, hi, block, readings)
+    np.take(readings, place - lo, axis=0, out=out.metered)
+    np.take(block.baseline_w, place - lo, axis=0, out=out.power)
+    np.take(block.status, place - lo, out=out.status)
+
+
+def _edges(place: Int64s) -> tuple[list[int], list[int]]:
+    """Return the units that hold rows, and where the rows of each begin and end."""
+    units = np.unique(place // UNIT)
+    edges = np.searchsorted(place, np.append(units * UNIT, np.iinfo(np.int64).max))
+    return units.tolist(), edges.tolist()
+
+
+def write_ordered(inputs: StreamInputs, place: Int64s, path: str) -> None:
+    """Compute the rows at `place` and write them to a file of plain arrays: what a worker does."""
+    out = _room(len(place), inputs)
+    units, edges = _edges(place)
+    work = BlockWork(inputs)
+    try:
+        for unit, a, b in zip(units, edges, edges[1:], strict=False):
+            _unit(work, inputs, unit, place[a:b], out.rows(a, b))
+    finally:
+        work.close()
+    with open(path, "wb") as file:
+        for array in out:
+            np.save(file, array, allow_pickle=False)
+
+
+def _stream(inputs: StreamInputs, place: Int64s, n_threads: int, progress: Progress | None) -> _Ordered:
     """Return readings, baselines and status of each row; units of PODs without orders are not read."""
-    n_steps, n_pods = inputs.today.day.n_steps, inputs.today.n_pods
-    metered, power = (np.empty((len(rows.place), n_steps), np.int32) for _ in range(2))
-    status = np.empty(len(rows.place), np.uint8)
-    units = np.unique(rows.place // UNIT)
+    out = _room(len(place), inputs)
+    units, edges = _edges(place)
     done = [0]
     pool = WorkPool(inputs)
 
     def task(first: int, last: int) -> None:
-        for unit in units[first:last]:
-            lo, hi = int(unit) * UNIT, min((int(unit) + 1) * UNIT, n_pods)
-            block, readings = empty_result(hi - lo, inputs), np.empty((hi - lo, n_steps), np.int32)
-            pool.run(lo, hi, block, readings)
-            a, b = np.searchsorted(rows.place, (lo, hi))
-            here = rows.place[a:b] - lo
-            np.take(readings, here, axis=0, out=metered[a:b])
-            np.take(block.baseline_w, here, axis=0, out=power[a:b])
-            np.take(block.status, here, out=status[a:b])
+        for k in range(first, last):
+            a, b = edges[k], edges[k + 1]
+            _unit(pool, inputs, units[k], place[a:b], out.rows(a, b))
             if progress is not None:
                 done[0] += 1
                 progress(done[0], len(units))
@@ -252,7 +303,42 @@ def _stream(
         run_chunks(task, len(units), n_threads=n_threads, chunk=1)
     finally:
         pool.close()
-    return metered, power, status
+    return out
+
+
+def _stream_parts(
+    inputs: StreamInputs, place: Int64s, executor: Executor, parts: int, folder: Path, progress: Progress | None
+) -> _Ordered:
+    """Do what `_stream` does in the workers of an executor; rows come back in files, in any order."""
+    out = _room(len(place), inputs)
+    units, edges = _edges(place)
+    cuts = np.linspace(0, len(units), min(parts, max(len(units), 1)) + 1).round().astype(np.int64).tolist()
+    futures: dict[Future[None], int] = {}
+    try:
+        for k, (first, last) in enumerate(pairwise(cuts)):
+            if first == last:
+                continue
+            lo, hi = units[first] * UNIT, min((units[last - 1] + 1) * UNIT, inputs.today.n_pods)
+            rows = place[edges[first] : edges[last]]
+            futures[executor.submit(write_ordered, inputs.part(lo, hi), rows, str(folder / f"{k}.rows"))] = k
+        done = 0
+        for future in as_completed(futures):
+            future.result()
+            k = futures[future]
+            path = folder / f"{k}.rows"
+            with path.open("rb") as file:
+                for array in out.rows(edges[cuts[k]], edges[cuts[k + 1]]):
+                    array[:] = np.load(file, allow_pickle=False)
+            path.unlink()
+            done += cuts[k + 1] - cuts[k]
+            if progress is not None:
+                progress(done, len(units))
+    except BaseException:
+        for future in futures:
+            future.cancel()
+        wait(futures)  # else a worker would write to a folder that is being removed
+        raise
+    return out
 
 
 def _write(result: SettlementResult, keys: Any, out: Path, about: Mapping[str, Any]) -> tuple[str, ...]:

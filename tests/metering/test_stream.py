@@ -11,8 +11,18 @@ from hypothesis import strategies as st
 
 import flexcore as fx
 from flexcore.errors import FileError, OptionError, ValidationError
-from flexcore.metering import MISSING_W, BaselineRule, day_steps, reading_layout, stream, stream_inputs, stream_work
+from flexcore.metering import (
+    MISSING_W,
+    BaselineRule,
+    batches,
+    day_steps,
+    reading_layout,
+    stream,
+    stream_inputs,
+    stream_work,
+)
 from flexcore.metering.baseline import STATUS
+from flexcore.metering.batches import baseline_batches
 from flexcore.metering.reading_files import open_day
 from flexcore.metering.reading_rows import RowReader
 
@@ -279,3 +289,47 @@ def test_parts_begin_at_whole_units():
             assert (ranges[0][0], ranges[-1][1]) == (0, n)
             assert all(lo % stream.UNIT == 0 and (lo < hi or n == 0) for lo, hi in ranges)
     assert stream_inputs.open_inputs is stream.open_inputs
+
+
+def streams(history, today, size):
+    """The files of a city as Arrow streams of batches of any size."""
+    tables = [pa.concat_tables([pa.parquet.read_table(path) for path in paths]) for paths in [*history, today]]
+    return [pa.RecordBatchReader.from_batches(t.schema, t.to_batches(max_chunksize=size)) for t in tables]
+
+
+@pytest.mark.parametrize("size", [7, 64, 10**6])
+@pytest.mark.parametrize("date", ["2026-01-21", "2026-04-02"])
+def test_arrow_streams_give_the_baselines_of_the_files(tmp_path, small, monkeypatch, size, date):
+    monkeypatch.setattr(batches, "_BLOCK", 50)
+    day, _, history, today, _ = city(tmp_path, 120, date, text=size == 7)
+    rng = np.random.default_rng(4)
+    masks = {"event": rng.random((120, 96)) < 0.05, "excluded": rng.random((10, 96)) < 0.01}
+    expected = fx.baseline_files(history, today, preset=RULE, **masks)
+    days = [day.shift(d) for d in range(-10, 1)]
+    *past, now = streams(history, today, size)
+    table = baseline_batches(past, now, days=days, preset=RULE, **masks).read_all()
+    assert table["pod"].combine_chunks().equals(expected.pods)
+    assert (np.array(table["power_w"].to_pylist()) == expected.baseline_w).all()
+    assert (np.asarray(table["status"]) == expected.status).all()
+
+
+def test_streams_that_do_not_fit_are_refused(tmp_path):
+    day, keys, history, today, _ = city(tmp_path, 40, n_days=2)
+    days = [day.shift(d) for d in (-2, -1, 0)]
+
+    def run(change, days=days):
+        tables = [pa.parquet.read_table(paths[0]) for paths in (*history, today)]
+        *past, now = change(tables)
+        with pytest.raises(ValidationError) as refused:
+            baseline_batches(past, now, EVENT, days=days, preset=RULE).read_all()
+        return refused.value.codes
+
+    assert run(lambda t: t, days[1:]) == ("FX-B067",)
+    assert run(lambda t: t, days[::-1]) == ("FX-B067",)
+    assert run(lambda t: [t[0], t[1].slice(1), t[2]]) == ("FX-B064",)
+    assert run(lambda t: [t[0], t[1], t[2].slice(0, 39)]) == ("FX-B064",)
+    assert run(lambda t: [table.take([1, 0, *range(2, 40)]) for table in t]) == ("FX-B063",)
+    assert run(lambda t: [t[0].drop_columns(["power_w"]), *t[1:]]) == ("FX-A007",)
+    assert run(lambda t: [t[0], pa.table({"pod": keys, "power_w": [[1] * 92] * 40}), t[2]]) == ("FX-B061",)
+    short = pa.table({"pod": keys, "power_w": pa.array([[1] * 92] * 40, pa.list_(pa.int32()))})
+    assert run(lambda t: [t[0], short, t[2]]) == ("FX-B062",)

@@ -1,6 +1,7 @@
 """A city day settled from files: equal to the settlement in memory, digest included."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 
 import numpy as np
@@ -190,6 +191,40 @@ def test_a_corrected_reading_changes_only_its_lines_and_the_new_run_cites_the_ol
     correct_readings(tmp_path / "idle.parquet", paths[-1], {"pod": [idle], "qh": [DAY.first_qh + 70], "power_w": [1]})
     calm = fx.settle_files(orders, paths[:-1], tmp_path / "idle.parquet", TERMS, **options)
     assert correct(run, calm.result, "idle") is run
+
+
+def test_executors_and_parts_change_nothing(tmp_path):
+    rng = np.random.default_rng(12)
+    pods, paths, _ = city(tmp_path, rng)
+    orders = random_orders(rng, pods)
+    expected = fx.settle_files(orders, paths[:-1], paths[-1], TERMS, preset=RULE)
+    seen = []
+    with ThreadPoolExecutor(2) as pool:
+        for parts in (None, 1, 2, 7, 100):
+            found = fx.settle_files(orders, paths[:-1], paths[-1], TERMS, preset=RULE, out=tmp_path / f"run{parts}",
+                                    executor=pool, parts=parts, progress=lambda *n: seen.append(n))  # fmt: skip
+            assert_same(found.result, expected.result)
+            assert found.status.tolist() == expected.status.tolist()
+            assert seen[-1] == (8, 8)
+        with pytest.raises(FileError) as refused:
+            fx.settle_files(orders, paths[:-1], paths[-1], TERMS, preset=RULE, executor=pool)
+        assert refused.value.codes == ("FX-B069",)
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("threads", [0, 1, 2])
+def test_an_interrupt_leaves_no_run(tmp_path, threads):
+    rng = np.random.default_rng(13)
+    pods, paths, _ = city(tmp_path, rng)
+
+    def interrupt(done, of):
+        raise KeyboardInterrupt
+
+    before = sorted(tmp_path.iterdir())
+    with ThreadPoolExecutor(1) as pool, pytest.raises(KeyboardInterrupt):
+        fx.settle_files(random_orders(rng, pods), paths[:-1], paths[-1], TERMS, preset=RULE, out=tmp_path / "run",
+                        n_threads=threads or 1, executor=None if threads else pool, progress=interrupt)  # fmt: skip
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_no_order_gives_no_line_and_no_money(tmp_path):
