@@ -56,6 +56,14 @@ def test_market_rows_are_complete_and_agree_with_highs(rows):
     assert all(row["finished"] and row["cost_error"] < 1e-9 for row in market.values() if "finished" in row)
 
 
+def test_a_city_day_from_files_has_one_digest(rows):
+    assert rows["settle_files/memory and digests"]["digests"] == 1
+    assert rows["settle_files/memory and digests"]["peak_mb"] > 0
+    pairs = {name.split("/")[1] for name in rows if name.startswith("reading_files/lists")}
+    assert len(pairs) == 6
+    assert rows["reading_files/chosen"]["fastest"] in pairs
+
+
 @pytest.mark.parametrize("case", ["mv_urban", "radial_city", "lv_forest"])
 @pytest.mark.parametrize("method", ["linear-0", "ac-1e-08"])
 def test_order_and_reused_outputs_change_no_error(rows, case, method):
@@ -116,3 +124,4 @@ def test_every_promise_finds_its_figures(report):
     assert sum("random order" in name for name in names) == 6
     assert sum("growth" in name and "market" not in name for name in names) == 6
     assert sum("market" in name for name in names) >= 7
+    assert sum("city day" in name or "day files" in name for name in names) == 4

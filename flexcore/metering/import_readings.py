@@ -9,7 +9,15 @@ import numpy as np
 from flexcore.errors import Findings, ValidationError, check_option
 from flexcore.market_day import MarketDay
 from flexcore.metering.reading_files import open_day
-from flexcore.metering.reading_layout import GROUP_ROWS, Paths, ReadingWriter, key_array, published, refuse
+from flexcore.metering.reading_layout import (
+    GROUP_ROWS,
+    Paths,
+    ReadingWriter,
+    estimated_field,
+    key_array,
+    published,
+    refuse,
+)
 from flexcore.metering.reading_rows import RowReader
 from flexcore.metering.readings import Int32s, collect_readings
 from flexcore.tables.check import check
@@ -253,11 +261,18 @@ def correct_readings(path: str | os.PathLike[str], source: Paths, corrections: A
         found.add("FX-B001", f"{twice.size} readings are corrected twice", rows=order[twice], ids=keys[order[twice]])
         found.raise_errors()
     row, step, power = row[order], step[order], columns["power_w"][order]
+    flagged = all("estimated" in file.columns for file in files.files)
     about = {"replaces": "; ".join(file.path for file in files.files), "reason": reason}
     changed = 0
     with (
         published(path) as temporary,
-        ReadingWriter(temporary, day, text_keys=pa.types.is_string(pods.type), metadata=about) as writer,
+        ReadingWriter(
+            temporary,
+            day,
+            text_keys=pa.types.is_string(pods.type),
+            extra=[estimated_field()] if flagged else [],
+            metadata=about,
+        ) as writer,
         RowReader(files) as reader,
     ):
         for lo in range(0, files.n_pods, GROUP_ROWS):
@@ -268,5 +283,11 @@ def correct_readings(path: str | os.PathLike[str], source: Paths, corrections: A
             place = row[a:b] - lo, step[a:b]
             changed += int((block[place] != power[a:b]).sum())
             block[place] = power[a:b]
-            writer.append(pods[lo:hi], block)
+            more: dict[str, Any] = {}
+            if flagged:  # a reading that came in place of an estimate is none
+                flags = files.column("estimated", lo, hi).to_pylist()
+                for k, t in zip(*place, strict=True):
+                    flags[k] = [step for step in flags[k] if step != t]
+                more = {"estimated": flags}
+            writer.append(pods[lo:hi], block, **more)
     return changed

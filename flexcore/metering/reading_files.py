@@ -15,9 +15,11 @@ from flexcore.metering.reading_layout import (
     COLUMN,
     GROUP_ROWS,
     LAYOUT,
+    MAX_GROUP_ROWS,
     Paths,
     ReadingWriter,
     check_ascending,
+    estimated_field,
     key_array,
     published,
     refuse,
@@ -74,8 +76,7 @@ def write_readings(
         flags = np.asarray(estimated, np.bool_)
         if flags.shape != power.shape:
             refuse("FX-A001", f"estimated has shape {flags.shape}, expected {power.shape}", field="estimated")
-        meaning = {"meaning": "steps that the meter operator estimated"}
-        extra = [pa.field("estimated", pa.list_(pa.int16()), nullable=False, metadata=meaning)]
+        extra = [estimated_field()]
     with (
         published(path) as temporary,
         ReadingWriter(
@@ -109,6 +110,7 @@ class ReadingFile:
         Where the readings of each row group begin and how many bytes they take; -1 where only pyarrow can read them.
     stamp : (int, int)
         Size and time of change when it was opened: a file that changes meanwhile is refused.
+    columns : tuple of str
     """
 
     path: str
@@ -117,6 +119,7 @@ class ReadingFile:
     first_row: npt.NDArray[np.int64]
     chunk: npt.NDArray[np.int64]
     stamp: tuple[int, int]
+    columns: tuple[str, ...]
 
     @property
     def n_pods(self) -> int:
@@ -150,6 +153,9 @@ def open_file(path: str | os.PathLike[str]) -> ReadingFile:
     stamp = (status.st_size, status.st_mtime_ns)
     n_groups = footer.num_row_groups
     groups = [footer.row_group(g) for g in range(n_groups)]
+    if any(group.num_rows > MAX_GROUP_ROWS for group in groups):
+        hint = "write it again with smaller row groups"
+        refuse("FX-B061", f"{name} has a row group of more than {MAX_GROUP_ROWS} PODs", ids=[name], hint=hint)
     first_row = np.concatenate([np.zeros(1, np.int64), np.cumsum([g.num_rows for g in groups], dtype=np.int64)])
     at = next((c for c in range(footer.num_columns) if groups and groups[0].column(c).path_in_schema.startswith(
         f"{COLUMN}.")), -1)  # fmt: skip
@@ -168,7 +174,7 @@ def open_file(path: str | os.PathLike[str]) -> ReadingFile:
             chunk[g] = begin, length
     if first_row[-1] != footer.num_rows or (np.diff(first_row) < 0).any():
         refuse("FX-B060", f"{name} has a footer that contradicts itself", ids=[name])
-    return ReadingFile(name, day, about["flexcore.kind"], first_row, chunk, stamp)
+    return ReadingFile(name, day, about["flexcore.kind"], first_row, chunk, stamp, tuple(schema.names))
 
 
 def _first_line(error: BaseException) -> str:
@@ -237,6 +243,10 @@ class DayFiles:
 
     def pods(self, lo: int = 0, hi: int | None = None) -> Any:
         """Return the keys of rows lo..hi as an Arrow array."""
+        return self.column("pod", lo, hi)
+
+    def column(self, name: str, lo: int = 0, hi: int | None = None) -> Any:
+        """Return a column of rows lo..hi as an Arrow array."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -252,11 +262,11 @@ class DayFiles:
             )
             try:
                 with pq.ParquetFile(file.path) as opened:
-                    read = opened.read_row_groups(list(groups), columns=["pod"], use_threads=False)
+                    read = opened.read_row_groups(list(groups), columns=[name], use_threads=False)
             except (OSError, pa.ArrowException) as error:
                 refuse("FX-B065", f"{file.path} cannot be read: {_first_line(error)}", ids=[file.path])
             start = a - int(file.first_row[groups[0]])
-            column = read.column("pod").combine_chunks()
+            column = read.column(name).combine_chunks()
             if len(column) < start + b - a:
                 refuse("FX-B065", f"{file.path} holds fewer rows than its footer says", ids=[file.path])
             parts.append(column[start : start + b - a])

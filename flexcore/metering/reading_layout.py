@@ -18,6 +18,8 @@ from flexcore.metering.readings import MISSING_W, Int32s
 LAYOUT = "1"
 #: PODs of one row group: 3 MB of readings, small beside memory and long beside a page header.
 GROUP_ROWS = 8192
+#: PODs of the largest row group that is read: 50 MB of readings, so that a foreign file does not take all memory.
+MAX_GROUP_ROWS = 1 << 17
 _PAGE_BYTES = 1 << 30  # one page for each row group
 COLUMN = "power_w"
 
@@ -51,6 +53,14 @@ def layout_schema(
         *extra,
     ]
     return pa.schema(fields, metadata=metadata)
+
+
+def estimated_field() -> Any:
+    """Return the optional column that lists the estimated steps of each row."""
+    import pyarrow as pa
+
+    meaning = {"meaning": "steps that the meter operator estimated"}
+    return pa.field("estimated", pa.list_(pa.int16()), nullable=False, metadata=meaning)
 
 
 def _writer(target: Any, schema: Any, compression: str, encoding: str) -> Any:

@@ -22,7 +22,7 @@ from flexcore.metering.reading_layout import GROUP_ROWS, Paths, ReadingWriter, p
 from flexcore.metering.readings import Int32s
 from flexcore.metering.result_folders import publish_folder, temporary_folder
 from flexcore.metering.stream_inputs import StreamInputs, open_inputs
-from flexcore.metering.stream_work import BlockWork, WorkPool, empty_result, result_rows
+from flexcore.metering.stream_work import BlockWork, Tally, WorkPool, empty_result, result_rows
 
 #: PODs whose results are hashed together; parts begin at a multiple of it, so the digest does not depend on them.
 UNIT = 4096
@@ -190,15 +190,13 @@ def baseline_files(
     n_pods = inputs.today.n_pods
     result = empty_result(n_pods, inputs)
     digests: list[bytes] = [b""] * -(-n_pods // UNIT)
-    done = [0]
+    tally = Tally(n_pods, progress)
     pool = WorkPool(inputs)
 
     def task(lo: int, hi: int) -> None:
         pool.run(lo, hi, result_rows(result, lo, hi))
         digests[lo // UNIT] = _unit_digest(pods[lo:hi], result.baseline_w[lo:hi], result.status[lo:hi])
-        if progress is not None:
-            done[0] += hi - lo
-            progress(done[0], n_pods)
+        tally.add(hi - lo)
 
     try:
         run_chunks(task, n_pods, n_threads=n_threads, chunk=UNIT)
@@ -260,17 +258,10 @@ def _run_parts(
     n_threads: int,
     progress: Progress | None,
 ) -> list[tuple[list[bytes], npt.NDArray[np.int64]]]:
-    n_pods = ranges[-1][1]
-    done = [0]
-
-    def report(n: int) -> None:
-        done[0] += n
-        if progress is not None:
-            progress(done[0], n_pods)
-
+    tally = Tally(ranges[-1][1], progress)
     if executor is None and (n_threads == 1 or len(ranges) == 1):
         jobs = zip(ranges, paths, strict=True)
-        return [write_part(inputs.part(lo, hi), lo, hi, path, report) for (lo, hi), path in jobs]
+        return [write_part(inputs.part(lo, hi), lo, hi, path, tally.add) for (lo, hi), path in jobs]
     own = ThreadPoolExecutor(n_threads) if executor is None else None
     pool = executor if own is None else own
     assert pool is not None
@@ -280,7 +271,8 @@ def _run_parts(
             futures[pool.submit(write_part, inputs.part(lo, hi), lo, hi, path)] = k
         for future in as_completed(futures):
             future.result()
-            report(ranges[futures[future]][1] - ranges[futures[future]][0])
+            lo, hi = ranges[futures[future]]
+            tally.add(hi - lo)
         return [future.result() for future in futures]
     except BaseException:
         for future in futures:

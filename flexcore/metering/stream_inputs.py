@@ -122,6 +122,12 @@ def open_inputs(
     late = [str(after) for before, after in pairwise(dates) if after <= before]
     if late:
         refuse("FX-B067", f"{len(late)} days do not follow the one before", ids=late, hint="oldest first, then today")
+    elsewhere = [day.files[0].path for day in days if day.day.tz != last.day.tz]
+    if elsewhere:
+        refuse("FX-B062", f"{len(elsewhere)} days are not in {last.day.tz}, as the event day is", ids=elsewhere)
+    other = [file.path for day in (*days, last) for file in day.files if file.kind != "readings"]
+    if other:
+        refuse("FX-B061", f"{len(other)} files hold something else than readings", ids=other)
     pods = last.pods()
     check_ascending(pods)
     for day in days:

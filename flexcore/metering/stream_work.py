@@ -1,5 +1,7 @@
 """Computes blocks of PODs from open day files: what each thread or worker of a streamed baseline does."""
 
+import threading
+from collections.abc import Callable
 from contextlib import ExitStack
 
 import numpy as np
@@ -105,3 +107,20 @@ class WorkPool:
         """Close the files of all threads; none may be at work."""
         for work in self._all:
             work.close()
+
+
+class Tally:
+    """Counts what several threads have done and tells the caller's `progress` of it."""
+
+    def __init__(self, total: int, progress: Callable[[int, int], None] | None) -> None:
+        self._total = total
+        self._progress = progress
+        self._done = 0
+        self._lock = threading.Lock()
+
+    def add(self, n: int) -> None:
+        """Add what is done."""
+        with self._lock:
+            self._done += n
+            if self._progress is not None:
+                self._progress(self._done, self._total)

@@ -19,7 +19,7 @@ from flexcore.metering.readings import Int32s
 from flexcore.metering.result_folders import publish_folder, read_manifest, temporary_folder
 from flexcore.metering.stream import UNIT, Progress
 from flexcore.metering.stream_inputs import StreamInputs, Touched, open_inputs
-from flexcore.metering.stream_work import BlockWork, WorkPool, empty_result
+from flexcore.metering.stream_work import BlockWork, Tally, WorkPool, empty_result
 from flexcore.settlement.remuneration import settle
 from flexcore.settlement.result import Int64s, SettlementResult
 from flexcore.settlement.terms import SettlementTerms
@@ -288,16 +288,14 @@ def _stream(inputs: StreamInputs, place: Int64s, n_threads: int, progress: Progr
     """Return readings, baselines and status of each row; units of PODs without orders are not read."""
     out = _room(len(place), inputs)
     units, edges = _edges(place)
-    done = [0]
+    tally = Tally(len(units), progress)
     pool = WorkPool(inputs)
 
     def task(first: int, last: int) -> None:
         for k in range(first, last):
             a, b = edges[k], edges[k + 1]
             _unit(pool, inputs, units[k], place[a:b], out.rows(a, b))
-            if progress is not None:
-                done[0] += 1
-                progress(done[0], len(units))
+            tally.add(1)
 
     try:
         run_chunks(task, len(units), n_threads=n_threads, chunk=1)
@@ -313,6 +311,7 @@ def _stream_parts(
     out = _room(len(place), inputs)
     units, edges = _edges(place)
     cuts = np.linspace(0, len(units), min(parts, max(len(units), 1)) + 1).round().astype(np.int64).tolist()
+    tally = Tally(len(units), progress)
     futures: dict[Future[None], int] = {}
     try:
         for k, (first, last) in enumerate(pairwise(cuts)):
@@ -321,7 +320,6 @@ def _stream_parts(
             lo, hi = units[first] * UNIT, min((units[last - 1] + 1) * UNIT, inputs.today.n_pods)
             rows = place[edges[first] : edges[last]]
             futures[executor.submit(write_ordered, inputs.part(lo, hi), rows, str(folder / f"{k}.rows"))] = k
-        done = 0
         for future in as_completed(futures):
             future.result()
             k = futures[future]
@@ -330,9 +328,7 @@ def _stream_parts(
                 for array in out.rows(edges[cuts[k]], edges[cuts[k + 1]]):
                     array[:] = np.load(file, allow_pickle=False)
             path.unlink()
-            done += cuts[k + 1] - cuts[k]
-            if progress is not None:
-                progress(done, len(units))
+            tally.add(cuts[k + 1] - cuts[k])
     except BaseException:
         for future in futures:
             future.cancel()

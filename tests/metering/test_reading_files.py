@@ -378,6 +378,22 @@ def test_a_corrected_day_is_a_new_file_that_names_the_old(tmp_path, small_groups
     assert not (tmp_path / "bad.parquet").exists()
 
 
+def test_a_correction_keeps_the_other_estimates(tmp_path):
+    estimated = np.zeros((4, 96), bool)
+    estimated[1, [4, 9]] = estimated[3, 0] = True
+    fx.write_readings(tmp_path / "old", DAY, range(4), power(4), estimated=estimated)
+    correct_readings(tmp_path / "new", tmp_path / "old", {"pod": [1], "qh": [DAY.first_qh + 4], "power_w": [5]})
+    assert pq.read_table(tmp_path / "new")["estimated"].to_pylist() == [[], [9], [], [0]]
+
+
+def test_row_groups_that_would_fill_the_memory_are_refused(tmp_path, monkeypatch):
+    fx.write_readings(tmp_path / "day", DAY, range(50), power(50))
+    monkeypatch.setattr(fx.metering.reading_files, "MAX_GROUP_ROWS", 49)
+    with pytest.raises(FileError) as refused:
+        open_day(tmp_path / "day")
+    assert refused.value.codes == ("FX-B061",)
+
+
 def test_no_handle_stays_open(tmp_path):
     path, _ = whole_file(tmp_path)
     before = len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else 0

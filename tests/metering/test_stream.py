@@ -261,6 +261,15 @@ def test_what_does_not_fit_together_is_refused(tmp_path, small):
     assert refused.value.findings[0].ids == (keys[-1], 10**7)
     with pytest.raises(OptionError):
         fx.baseline_files(history, today, preset="none")
+    # what is no reading, and a day of another zone
+    baselines = fx.baseline_files(history, today, EVENT, preset=RULE, out=tmp_path / "base").files
+    with pytest.raises(FileError) as refused:
+        fx.baseline_files(history, baselines, EVENT, preset=RULE)
+    assert refused.value.codes == ("FX-B061",)
+    fx.write_readings(other, fx.MarketDay("2026-01-20", "Europe/London"), keys, values[2])
+    with pytest.raises(FileError) as refused:
+        fx.baseline_files([*history[:2], other], today, EVENT, preset=RULE)
+    assert refused.value.codes == ("FX-B062",)
     # ranges of PODs in the wrong order
     swapped = tmp_path / "a.parquet", tmp_path / "b.parquet"
     fx.write_readings(swapped[0], day, keys[20:], values[3][20:])
