@@ -20,9 +20,15 @@ from flexcore.metering.monitoring import (
 from flexcore.metering.monitoring import monitor_start, monitor_step, monitor_steps, set_points
 from flexcore.metering.monitoring_rules import MONITOR_RULES, MonitorRule
 from flexcore.metering.monitoring_state import Alarms, MonitorRun, MonitorState, MonitorStep
+from flexcore.metering.batches import baseline_batches
+from flexcore.metering.delivery import delivered_volume, net_by_aggregate
+from flexcore.metering.import_readings import correct_readings, import_readings
 from flexcore.metering.nomination import nominate
 from flexcore.metering.presets import PRESETS, BaselineRule
+from flexcore.metering.reading_files import DayFiles, open_day, write_readings
+from flexcore.metering.reading_rows import RowReader
 from flexcore.metering.readings import MISSING_W, Readings, collect_readings, day_steps, simulate_readings
+from flexcore.metering.stream import BaselineFiles, baseline_files
 
 __all__ = [
     "ELIGIBILITY",
@@ -42,7 +48,15 @@ __all__ = [
     "MonitorStep",
     "Readings",
     "assemble_history",
+    "BaselineFiles",
+    "BaselineResult",
+    "BaselineRule",
+    "DayFiles",
+    "Readings",
+    "RowReader",
     "baseline",
+    "baseline_batches",
+    "baseline_files",
     "collect_readings",
     "count_readings",
     "day_steps",
@@ -58,5 +72,13 @@ __all__ = [
     "net_by_aggregate",
     "nominate",
     "set_points",
+    "correct_readings",
+    "day_steps",
+    "delivered_volume",
+    "import_readings",
+    "net_by_aggregate",
+    "nominate",
+    "open_day",
     "simulate_readings",
+    "write_readings",
 ]

@@ -38,6 +38,7 @@ from flexcore.settlement.uvam import (
     reliability_tests,
     reserve_premium,
 )
+from flexcore.settlement.stream import SettlementFiles, settle_files
 from flexcore.settlement.terms import TERMS, SettlementTerms
 from flexcore.settlement.trace import Trace, TraceStep, trace
 
@@ -63,6 +64,7 @@ __all__ = [
     "PodLines",
     "PodStatement",
     "SettledDay",
+    "SettlementFiles",
     "SettlementLines",
     "SettlementResult",
     "SettlementRun",
@@ -94,6 +96,7 @@ __all__ = [
     "share_availability",
     "share_exactly",
     "split_correction",
+    "settle_files",
     "statements",
     "trace",
 ]

@@ -120,7 +120,8 @@ def settle_files(
 
     Notes
     -----
-    Memory holds orders, baselines and readings of the PODs that have orders, and no other: 1.2 kB for each row.
+    Memory holds orders, baselines and readings of the PODs that have orders, and no other: at the peak about 2.2 kB for
+    each row.
     """
     cited = None if cites is None else read_manifest(cites)["digest"]
     inputs, pods = open_inputs(
