@@ -53,7 +53,7 @@ _EXPORTS: dict[str, str] = {
     "pod_statement": "flexcore.settlement.statement",
     "baseline_files": "flexcore.metering.stream",
     "write_readings": "flexcore.metering.reading_files",
-    "import_readings": "flexcore.metering.import_readings",
+    "import_readings": "flexcore.metering.importing",
     "settle": "flexcore.settlement.remuneration",
     "settle_files": "flexcore.settlement.stream",
     "run_day": "flexcore.study.day",

@@ -22,7 +22,7 @@ from flexcore.metering.monitoring_rules import MONITOR_RULES, MonitorRule
 from flexcore.metering.monitoring_state import Alarms, MonitorRun, MonitorState, MonitorStep
 from flexcore.metering.batches import baseline_batches
 from flexcore.metering.delivery import delivered_volume, net_by_aggregate
-from flexcore.metering.import_readings import correct_readings, import_readings
+from flexcore.metering.importing import correct_readings, import_readings
 from flexcore.metering.nomination import nominate
 from flexcore.metering.presets import PRESETS, BaselineRule
 from flexcore.metering.reading_files import DayFiles, open_day, write_readings

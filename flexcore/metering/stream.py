@@ -174,15 +174,15 @@ def baseline_files(
     ValidationError
         As `baseline`; FX-A006 parts.
     """
-    inputs, pods = open_inputs(
-        history, today, event, preset=preset, eligible=eligible, excluded=excluded, today_excluded=today_excluded,
-        touched=touched, verify=verify,
-    )  # fmt: skip
     found = Findings("baseline_files")
     found.check_count("n_threads", n_threads, 1)
     if parts is not None:
         found.check_count("parts", parts, 1)
     found.raise_errors()
+    inputs, pods = open_inputs(
+        history, today, event, preset=preset, eligible=eligible, excluded=excluded, today_excluded=today_excluded,
+        touched=touched, verify=verify, n_threads=n_threads,
+    )  # fmt: skip
     if executor is not None and out is None:
         refuse("FX-B069", "an executor needs a folder to write to", field="out", hint="pass out=, or n_threads=")
     if out is not None:

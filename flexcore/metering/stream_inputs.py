@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from flexcore.chunks import run_chunks
 from flexcore.errors import Findings, check_option
 from flexcore.market_day import MarketDay
 from flexcore.metering.presets import PRESETS, BaselineRule
@@ -113,6 +114,7 @@ def open_inputs(
     today_excluded: npt.ArrayLike | None,
     touched: Any,
     verify: bool,
+    n_threads: int = 1,
 ) -> tuple[StreamInputs, Any]:
     """Open and check all files and masks; return them and the keys of the PODs."""
     rule = named_rule(preset)
@@ -130,18 +132,22 @@ def open_inputs(
         refuse("FX-B061", f"{len(other)} files hold something else than readings", ids=other)
     pods = last.pods()
     check_ascending(pods)
-    for day in days:
-        theirs = day.pods()
-        if not theirs.equals(pods):
-            names = [file.path for file in day.files]
-            either = set(pods.to_pylist()) ^ set(theirs.to_pylist())
-            missing = sorted(either, key=lambda key: (isinstance(key, str), key))
-            refuse(
-                "FX-B064",
-                f"{len(missing)} PODs stand in {names[0]} or in {last.files[0].path}, but not in both",
-                ids=missing,
-                hint="write a row of MISSING_W for a POD without readings",
-            )
+    same = np.ones(len(days), np.bool_)
+
+    def compare(lo: int, hi: int) -> None:
+        for d in range(lo, hi):
+            same[d] = days[d].pods().equals(pods)
+
+    run_chunks(compare, len(days), n_threads=n_threads, chunk=1)
+    if not same.all():
+        other_day = days[int(np.argmin(same))]
+        either = set(pods.to_pylist()) ^ set(other_day.pods().to_pylist())
+        refuse(
+            "FX-B064",
+            f"{len(either)} PODs stand in {other_day.files[0].path} or in {last.files[0].path}, but not in both",
+            ids=sorted(either, key=lambda key: (isinstance(key, str), key)),
+            hint="write a row of MISSING_W for a POD without readings",
+        )
     n, n_steps = last.n_pods, last.day.n_steps
     shape = (n, len(days), n_steps)
     steps = tuple(None if day.day.n_steps == n_steps else day_steps(day.day, last.day) for day in days)

@@ -126,7 +126,7 @@ def settle_files(
     cited = None if cites is None else read_manifest(cites)["digest"]
     inputs, pods = open_inputs(
         history, today, None, preset=preset, eligible=eligible, excluded=excluded, today_excluded=today_excluded,
-        touched=touched, verify=verify,
+        touched=touched, verify=verify, n_threads=n_threads,
     )  # fmt: skip
     day = inputs.today.day
     rows = _rows(orders, pods, day.n_steps)

@@ -3,6 +3,8 @@
 import os
 import shutil
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 import flexcore as fx
 from flexcore.errors import FileError, TimeSeriesError, ValidationError
 from flexcore.metering import MISSING_W, collect_readings, reading_layout, reading_rows
-from flexcore.metering.import_readings import correct_readings
+from flexcore.metering.importing import correct_readings
 from flexcore.metering.plain_pages import page_values
 from flexcore.metering.reading_files import open_day, open_file
 from flexcore.metering.reading_rows import RowReader
@@ -41,7 +43,7 @@ def rows(path, lo=0, hi=None, **options):
 @pytest.fixture
 def small_groups(monkeypatch):
     """Row groups of 64 rows, so that a small file has many."""
-    for module in (reading_layout, fx.metering.reading_files, fx.metering.import_readings):
+    for module in (reading_layout, fx.metering.reading_files, fx.metering.importing):
         monkeypatch.setattr(module, "GROUP_ROWS", 64)
 
 
@@ -177,6 +179,34 @@ def test_a_failed_write_keeps_the_earlier_file(tmp_path, monkeypatch):
         fx.write_readings(path, DAY, [1, 2], power(2, seed=1))
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["day.parquet"]
+
+
+HOSTILE = """
+import os, resource, signal, sys
+import numpy as np
+import flexcore as fx
+path, how = sys.argv[1:]
+if how == "killed":
+    os.replace = lambda *names: os.kill(os.getpid(), signal.SIGKILL)
+else:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+fx.write_readings(path, fx.MarketDay("2026-01-21"), range(3000), np.ones((3000, 96), np.int32))
+"""
+
+
+@pytest.mark.parametrize(("how", "left"), [("killed", 1), ("full", 0)])
+def test_a_killed_writer_and_a_full_disk_keep_the_earlier_file(tmp_path, how, left):
+    path = tmp_path / "day.parquet"
+    fx.write_readings(path, DAY, [1, 2], power(2))
+    before = path.read_bytes()
+    done = subprocess.run([sys.executable, "-c", HOSTILE, str(path), how], capture_output=True, text=True, check=False)
+    assert done.returncode == (-9 if how == "killed" else 1), done.stderr
+    assert path.read_bytes() == before
+    hidden = [file for file in tmp_path.iterdir() if file != path]
+    assert len(hidden) == left
+    assert all(file.name.startswith(".") and file.name.endswith(".tmp") for file in hidden)
+    assert open_day(tmp_path).n_pods == 2  # what is left is no file of the day
 
 
 def whole_file(tmp_path):

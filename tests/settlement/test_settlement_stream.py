@@ -12,7 +12,7 @@ import pytest
 import flexcore as fx
 from flexcore.errors import FileError, SettlementError, ValidationError
 from flexcore.metering import MISSING_W, BaselineRule, reading_layout, stream, stream_work
-from flexcore.metering.import_readings import correct_readings
+from flexcore.metering.importing import correct_readings
 from flexcore.settlement import SettlementTerms, changed_lines, correct, finalise, open_run
 from flexcore.settlement import stream as settlement_stream
 
@@ -27,7 +27,7 @@ def small(monkeypatch):
     for module in (stream, settlement_stream):
         monkeypatch.setattr(module, "UNIT", 16)
     monkeypatch.setattr(stream_work, "_BLOCK", 8)
-    for module in (reading_layout, fx.metering.reading_files, fx.metering.import_readings):
+    for module in (reading_layout, fx.metering.reading_files, fx.metering.importing):
         monkeypatch.setattr(module, "GROUP_ROWS", 32)
 
 
