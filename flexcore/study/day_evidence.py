@@ -12,7 +12,7 @@ from flexcore.metering.monitoring_state import ALARM_CODES, CHANGE_NAMES, SEVERI
 from flexcore.settlement.runs import open_run
 from flexcore.study.city import City
 from flexcore.study.day_run import DAY_TABLES
-from flexcore.study.delivery import LOOK_BACK, Delivery
+from flexcore.study.delivery import Delivery
 from flexcore.units import GLOBAL, LOCAL
 
 Table = Any
@@ -26,7 +26,7 @@ def evidence_tables(city: City, day: MarketDay, delivery: Delivery) -> dict[str,
 
     code = city.pods.code[delivery.pods]
     pod, back = np.nonzero(delivery.days_used)
-    dates = np.array([str(day.shift(i - LOOK_BACK).date) for i in range(LOOK_BACK)])
+    dates = np.array([str(past.date) for past in delivery.past_days])
     readings = np.ascontiguousarray(delivery.history_w[pod, back])
     # the name of the field is the one that Parquet gives back
     lists = pa.ListArray.from_arrays(
