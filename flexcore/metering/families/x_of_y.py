@@ -1,0 +1,51 @@
+"""High, Mid, Low and All X of Y, by mean or median."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from flexcore.chunks import run_chunks
+from flexcore.metering.baseline_result import BaselineResult, result_arrays
+from flexcore.metering.baseline_rule import BaselineRule
+from flexcore.metering.families.event_day import CHUNK, EventDay, Floats, adjustment_numbers, as_eligible, as_mask
+from flexcore.metering.readings import as_power_w
+
+_METHODS = ("high", "mid", "low", "all")
+
+
+def x_of_y(
+    rule: BaselineRule,
+    history_w: npt.NDArray[Any],
+    day: EventDay,
+    eligible: npt.ArrayLike | None,
+    excluded: npt.ArrayLike | None,
+) -> BaselineResult:
+    """Select days and average them."""
+    from flexcore.kernels.metering import x_of_y as kernels
+    from flexcore.kernels.metering.median import median_of_days
+
+    history = as_power_w(history_w, "history_w", shape=(None, None, None))
+    n_pods, n_days, n_steps = history.shape
+    today, during, today_out = day.arrays(n_pods, n_steps)
+    usable = as_eligible(eligible, n_pods, n_days)
+    past_out = as_mask(excluded, "excluded", (n_pods, n_days, n_steps))
+
+    def select(i0: int, i1: int, result: BaselineResult) -> None:
+        kernels.x_of_y(
+            history, today, during, usable, past_out, today_out,
+            _METHODS.index(rule.method), rule.n_candidates, rule.n_selected, rule.min_days, int(rule.score == "day"),
+            *adjustment_numbers(rule), i0, i1, result.baseline_w, result.status, result.days_used,
+        )  # fmt: skip
+
+    def median(i0: int, i1: int, raw: Floats, result: BaselineResult) -> None:
+        select(i0, i1, result)
+        # what the kernel says of the mean's adjustment and gaps is not true of the median's
+        result.status[i0:i1] &= kernels.FEWER | kernels.NO_BASELINE
+        median_of_days(history, result.days_used, past_out, i0, i1, raw)
+
+    if rule.statistic == "median":
+        return day.adjusted(rule, history.shape, median)
+    result = result_arrays(day.out, rule, n_pods, n_days, n_steps)
+    run_chunks(lambda i0, i1: select(i0, i1, result), n_pods, n_threads=day.n_threads, chunk=CHUNK)
+    return result
