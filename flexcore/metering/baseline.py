@@ -8,7 +8,7 @@ import numpy.typing as npt
 from flexcore.chunks import run_chunks
 from flexcore.errors import check_option
 from flexcore.metering.baseline_result import (
-    FEWER_DAYS, GAP, GUARDED, NO_BASELINE, OVERFLOW, STATUS, UNADJUSTED, BaselineResult,
+    BORROWED, FEWER_DAYS, GAP, GUARDED, NO_BASELINE, OVERFLOW, STATUS, UNADJUSTED, WIDENED, BaselineResult,
 )  # fmt: skip
 from flexcore.metering.baseline_rule import BaselineRule
 from flexcore.metering.families.around_event import around_event, nominated
@@ -21,8 +21,8 @@ from flexcore.metering.families.x_of_y import x_of_y
 from flexcore.metering.presets import PRESETS
 
 __all__ = [
-    "FEWER_DAYS", "GAP", "GUARDED", "NO_BASELINE", "OVERFLOW", "STATUS", "UNADJUSTED", "BaselineResult", "baseline",
-    "rule_of",
+    "BORROWED", "FEWER_DAYS", "GAP", "GUARDED", "NO_BASELINE", "OVERFLOW", "STATUS", "UNADJUSTED", "WIDENED",
+    "BaselineResult", "baseline", "rule_of",
 ]  # fmt: skip
 
 
@@ -44,6 +44,7 @@ def baseline(
     preset: str | BaselineRule = "caiso_10_in_10",
     excluded: npt.ArrayLike | None = None,
     today_excluded: npt.ArrayLike | None = None,
+    day_score: npt.ArrayLike | None = None,
     nominated_w: npt.ArrayLike | None = None,
     reference_w: npt.ArrayLike | None = None,
     reference_of: npt.ArrayLike | None = None,
@@ -72,14 +73,20 @@ def baseline(
         `idle="metered"` those outside events) are used.
     event : array_like of bool, shape (n_pods, n_steps) or (n_steps,), optional
         True in quarter-hours in which the POD is activated, by either operator.
-    eligible : array_like of bool, shape (n_pods, n_days) or (n_days,), optional
-        Days that are like the event day (day type, look-back, no outage); all if not given.
+    eligible : array_like of bool or uint8, shape (n_pods, n_days) or (n_days,), optional
+        Days that are like the event day (day type, look-back, no outage); all if not given. As uint8 the order of
+        choice: 0 never, 1 first choice, 2 from the widened look-back, 3 and more event days that may be borrowed, those
+        of the lowest impact first. `excluded` is not applied to borrowed days: their events are what they are. Families
+        other than X of Y take days of choice 2 where those of choice 1 are fewer than `min_days`, and borrow none.
     preset : str or BaselineRule
         A name in `PRESETS`, or a rule of one's own.
     excluded : array_like of bool, shape (n_pods, n_days, n_steps) or (n_days, n_steps), optional
         Event, rebound and recovery quarter-hours of past days, of both operators: they count as not read (BAS-02).
     today_excluded : array_like of bool, shape (n_pods, n_steps) or (n_steps,), optional
         Rebound and recovery quarter-hours of the event day, left out of adjustment windows (BAS-02).
+    day_score : array_like of int, shape (n_pods, n_days) or (n_days,), optional
+        What days are compared by where the rule says `score="given"`, such as a distance (`temperature_distance`,
+        `match_day_distance`).
     nominated_w : array_like of int, shape (n_pods, n_steps), optional
         Declared baseline, for the method "nominated" (see `nominate`).
     reference_w : array_like of int, shape (n_classes, n_steps), optional
@@ -123,12 +130,18 @@ def baseline(
 
     Notes
     -----
-    X of Y: candidates are the latest Y eligible days that have a reading in every event quarter-hour and in every
-    usable one of the adjustment windows. They are scored by their mean over the event (or the day); equal scores: the
-    most recent day first. Over the X selected days B = S / c, sum by number of readings. Each event has one adjustment,
-    from A: the window before it, without event, excluded and missing quarter-hours. It holds from the event's start,
-    the first one from the start of the day, to the next event. With the sums L_A, S_A over n_A quarter-hours of A and X
-    days
+    X of Y: candidates are the first Y days, in order of choice and then the latest first, that have a reading in every
+    event quarter-hour and in every usable one of the adjustment windows. They are scored by their mean over the event
+    (or the day), or as given; equal scores stay in this order, so that the most recent day of the best choice comes
+    first.
+
+    Low use (`low_use_ppm`): while the least of the candidates' means over the event is below this part of the mean of
+    all of them, that candidate (of equal ones the last in order) is dropped and the next day in order takes its place,
+    if there is one. Where the mean of all is not above zero, or there is no event, no candidate is dropped.
+
+    Over the X selected days B = S / c, sum by number of readings. Each event has one adjustment, from A: the window
+    before it, without event, excluded and missing quarter-hours. It holds from the event's start, the first one from
+    the start of the day, to the next event. With the sums L_A, S_A over n_A quarter-hours of A and X days
 
         additive        B' = rint(S / c * 1 + clip((L_A X - S_A) / (X n_A), -cap, cap))
         multiplicative  B' = rint(S / c * clip(L_A X / S_A, lo, hi) + 0)
@@ -177,7 +190,7 @@ def baseline(
         elif rule.method == "exponential":
             result = exponential(rule, past, day, eligible, excluded)
         else:
-            result = x_of_y(rule, past, day, eligible, excluded)
+            result = x_of_y(rule, past, day, eligible, excluded, day_score)
     if rule.idle == "metered":
         _meter_where_idle(result, day)
     return result

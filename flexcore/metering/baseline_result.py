@@ -11,7 +11,7 @@ from flexcore.metering.baseline_rule import BaselineRule
 from flexcore.metering.readings import Bools, Int32s
 
 #: Bits of `BaselineResult.status`.
-FEWER_DAYS, NO_BASELINE, UNADJUSTED, GUARDED, GAP, OVERFLOW = 1, 2, 4, 8, 16, 32
+FEWER_DAYS, NO_BASELINE, UNADJUSTED, GUARDED, GAP, OVERFLOW, WIDENED, BORROWED = 1, 2, 4, 8, 16, 32, 64, 128
 #: Bit to meaning.
 STATUS: dict[int, str] = {
     FEWER_DAYS: "less to go by than the rule asks for: reference days, sides of the event, members of the control "
@@ -21,6 +21,8 @@ STATUS: dict[int, str] = {
     GUARDED: "a multiplicative adjustment was not sound and the additive one was taken",
     GAP: "some quarter-hour has nothing to take a baseline from: missing there",
     OVERFLOW: "some quarter-hour does not fit 32 bits: missing there",
+    WIDENED: "a reference day comes from the widened look-back",
+    BORROWED: "a candidate is an event day, borrowed because other days were too few",
 }
 
 

@@ -34,8 +34,11 @@ class BaselineRule:
     min_days : int
         With fewer eligible days than this a POD has no baseline; between this and Y it uses what there is.
     score : {"event", "day", "given"}
-        Days are compared by their mean over the event quarter-hours, over the whole day, or by `day_score` ("low" then
-        takes the nearest days).
+        Days are compared by their mean over the event quarter-hours, by that over the whole day, or by the `day_score`
+        that the call gives ("low" then takes the nearest days).
+    low_use_ppm : int or None
+        A candidate whose mean over the event is below this part of the mean over all candidates is dropped, and the
+        next eligible day takes its place (see `baseline`). [parts per million]
     statistic : {"mean", "median"}
         What is taken of the selected days, in each quarter-hour.
     adjustment : {"none", "additive", "multiplicative"}
@@ -74,6 +77,7 @@ class BaselineRule:
     n_selected: int = 10
     min_days: int = 5
     score: Score = "event"
+    low_use_ppm: int | None = None
     statistic: Statistic = "mean"
     adjustment: Adjustment = "none"
     window_steps: int = 12
@@ -130,6 +134,10 @@ class BaselineRule:
                 "the window needs a quarter-hour, the lead is not negative",
             ),
             (0 <= self.ratio_ppm[0] <= 1_000_000 <= self.ratio_ppm[1], "ratio_ppm must enclose 1000000"),
+            (
+                self.low_use_ppm is None or 0 <= self.low_use_ppm <= 1_000_000,
+                "low_use_ppm must lie in 0..1000000",
+            ),
             (self.cap_w is None or self.cap_w >= 0, "cap_w must not be negative"),
             (self.guard_w >= 0, "guard_w must not be negative"),
             (

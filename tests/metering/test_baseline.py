@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from flexcore import baseline
 from flexcore.errors import OptionError, ValidationError
 from flexcore.metering import MISSING_W, PRESETS, BaselineRule
-from flexcore.metering.baseline import FEWER_DAYS, GAP, GUARDED, NO_BASELINE, OVERFLOW, UNADJUSTED
+from flexcore.metering.baseline import BORROWED, FEWER_DAYS, GAP, GUARDED, NO_BASELINE, OVERFLOW, UNADJUSTED, WIDENED
 from tests.reference.metering_baseline import around_event, x_of_y
 
 METHODS = ("high", "mid", "low", "all")
@@ -25,7 +25,8 @@ def random_rule(rng):
         n_candidates=n_candidates,
         n_selected=n_selected,
         min_days=int(rng.integers(1, n_candidates + 1)),
-        score=("event", "day")[rng.integers(2)],
+        score=("event", "day", "given")[rng.integers(3)],
+        low_use_ppm=None if rng.random() < 0.5 else int(rng.integers(0, 1_000_001)),
         adjustment=("none", "additive", "multiplicative")[rng.integers(3)],
         window_steps=int(rng.integers(1, 14)),
         lead_steps=int(rng.integers(0, 6)),
@@ -45,9 +46,14 @@ def random_case(rng, n_pods=4):
         "today_w": rng.integers(-spread, 2 * spread, (n_pods, n_steps)).astype(np.int32),
         "event": np.zeros((n_pods, n_steps), bool),
         "eligible": rng.random((n_pods, n_days)) < 0.9,
+        "day_score": rng.integers(-spread, spread, (n_pods, n_days)),
         "excluded": rng.random((n_pods, n_days, n_steps)) < rng.choice([0, 0.01]),
         "today_excluded": rng.random((n_pods, n_steps)) < 0.1,
     }
+    if rng.random() < 0.5:
+        case["eligible"] = rng.choice(np.arange(6), p=[0.1, 0.5, 0.1, 0.1, 0.1, 0.1], size=(n_pods, n_days)).astype(
+            np.uint8
+        )
     for row in case["event"]:
         for _ in range(rng.integers(0, 4)):
             start = rng.integers(n_steps)
@@ -62,17 +68,18 @@ def plain(values):
 
 
 def expected(rule, case, i):
-    gone = case["excluded"][i]
-    history = [
-        [None if gone[d, t] else v for t, v in enumerate(plain(day))] for d, day in enumerate(case["history_w"][i])
-    ]
-    event, today_excluded = list(case["event"][i]), list(case["today_excluded"][i])
-    return x_of_y(rule, history, plain(case["today_w"][i]), event, list(case["eligible"][i]), today_excluded)
+    history = [plain(day) for day in case["history_w"][i]]
+    own = {name: list(case[name][i]) for name in ("event", "eligible", "today_excluded", "excluded", "day_score")}
+    own["day_score"] = [int(score) for score in own["day_score"]]
+    return x_of_y(
+        rule, history, plain(case["today_w"][i]), own["event"], own["eligible"], own["today_excluded"],
+        own["excluded"], own["day_score"],
+    )  # fmt: skip
 
 
 @pytest.mark.rule("BAS-01")
 @pytest.mark.rule("BAS-02")
-@pytest.mark.parametrize("seed", range(250))
+@pytest.mark.parametrize("seed", range(600))
 def test_x_of_y_equals_the_reference(seed):
     rng = np.random.default_rng(seed)
     rule, case = random_rule(rng), random_case(rng)
@@ -82,6 +89,15 @@ def test_x_of_y_equals_the_reference(seed):
         assert plain(result.baseline_w[i]) == values
         assert result.status[i] == status
         assert set(np.flatnonzero(result.days_used[i])) == used
+
+
+def test_random_cases_meet_every_status():
+    bits = 0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        rule, case = random_rule(rng), random_case(rng)
+        bits |= int(np.bitwise_or.reduce(baseline(**case, preset=rule).status))
+    assert bits == 255 - OVERFLOW
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -135,11 +151,13 @@ def test_two_threads_and_a_second_run_give_the_same_bits():
 def test_masks_shared_by_all_pods_equal_masks_per_pod():
     rng = np.random.default_rng(6)
     case = random_case(rng, n_pods=5)
-    shared = {name: case[name][0] for name in ("event", "eligible", "excluded", "today_excluded")}
+    shared = {name: case[name][0] for name in ("event", "eligible", "excluded", "today_excluded", "day_score")}
     repeated = {name: np.repeat(mask[np.newaxis], 5, axis=0) for name, mask in shared.items()}
     loads = {name: case[name] for name in ("history_w", "today_w")}
-    one, many = baseline(**loads, **shared), baseline(**loads, **repeated)
-    assert np.array_equal(one.baseline_w, many.baseline_w)
+    for rule in (PRESETS["caiso_10_in_10"], BaselineRule("low", n_selected=3, min_days=1, score="given")):
+        one, many = baseline(**loads, **shared, preset=rule), baseline(**loads, **repeated, preset=rule)
+        assert np.array_equal(one.baseline_w, many.baseline_w)
+        assert np.array_equal(one.days_used, many.days_used)
 
 
 def hand_case():
@@ -178,6 +196,63 @@ def test_equal_scores_take_the_most_recent_days():
     assert list(np.flatnonzero(result.days_used[0])) == [7, 8, 9]
     lowest = baseline(history, today, event, preset=BaselineRule("low", n_selected=3))
     assert list(np.flatnonzero(lowest.days_used[0])) == [7, 8, 9]
+
+
+@pytest.mark.rule("BAS-01")
+def test_days_are_asked_in_order_of_choice():
+    history, today, event = hand_case()
+    rule = BaselineRule("all", n_candidates=4, n_selected=4, min_days=2)
+    choice = np.array([2, 2, 1, 0, 1, 1, 1, 1, 4, 3], np.uint8)
+
+    def used(**inputs):
+        result = baseline(history, today, event, preset=rule, **inputs)
+        return list(np.flatnonzero(result.days_used[0])), int(result.status[0])
+
+    assert used(eligible=choice) == ([4, 5, 6, 7], 0)
+    history[0, 2:7, 75] = MISSING_W
+    assert used(eligible=choice) == ([0, 1, 7, 9], WIDENED | BORROWED)
+    # on a borrowed day the event stands for itself; on all others it counts as not read
+    excluded = np.zeros((10, 96), bool)
+    excluded[[1, 9], 74] = True
+    assert used(eligible=choice, excluded=excluded) == ([0, 7, 8, 9], WIDENED | BORROWED)
+    choice[[1, 9]] = 0
+    assert used(eligible=choice) == ([0, 7, 8], FEWER_DAYS | WIDENED | BORROWED)
+    assert used(eligible=(choice == 1)) == ([], FEWER_DAYS | NO_BASELINE)
+
+
+@pytest.mark.rule("BAS-01")
+def test_a_day_of_low_use_gives_its_place_to_the_next():
+    history, today, event = hand_case()
+    rule = BaselineRule("all", n_candidates=4, n_selected=4, min_days=2, low_use_ppm=250_000)
+
+    def used():
+        return list(np.flatnonzero(baseline(history, today, event, preset=rule).days_used[0]))
+
+    assert used() == [6, 7, 8, 9]
+    # with 1800, 1700 and 1600 W the mean is 1275 + a / 4 where a day has a W: low below a quarter of it, 340 W
+    history[0, 9] = 340
+    assert used() == [6, 7, 8, 9]
+    history[0, 9] = 339
+    assert used() == [5, 6, 7, 8]
+    history[0, 5] = 0
+    assert used() == [4, 6, 7, 8]
+    history[0, :5] = 0  # nobody is left to take the place
+    assert used() == [6, 7, 8]
+    history = -history  # the mean is not above zero: the rule does not speak of producers
+    assert used() == [6, 7, 8, 9]
+
+
+@pytest.mark.rule("BAS-01")
+def test_given_scores_rank_the_days():
+    history, today, event = hand_case()
+    distance = np.array([5, 1, 9, 9, 0, 9, 9, 9, 5, 9])
+    rule = BaselineRule("low", n_selected=3, score="given")
+    result = baseline(history, today, event, preset=rule, day_score=distance)
+    assert list(np.flatnonzero(result.days_used[0])) == [1, 4, 8]  # of two days at 5 the most recent one
+    largest = np.iinfo(np.int64)
+    extreme = np.where(distance == 5, largest.min, np.where(distance == 9, largest.max, distance))
+    result = baseline(history, today, event, preset=rule, day_score=extreme)
+    assert list(np.flatnonzero(result.days_used[0])) == [0, 4, 8]
 
 
 def test_a_pod_without_event_is_not_adjusted():
@@ -271,6 +346,14 @@ def test_wrong_inputs_are_refused_by_code():
     assert code(history.astype(np.int64) * 2**40) == ("FX-A006",)
     assert code(None) == ("FX-B006",)
     assert code(history, preset="nominated") == ("FX-B006",)
+    by_score = BaselineRule("low", score="given")
+    assert code(history, preset=by_score) == ("FX-B006",)
+    assert code(history, preset=by_score, day_score=np.zeros(9, int)) == ("FX-A001",)
+    assert code(history, preset=by_score, day_score=np.zeros((2, 10), int)) == ("FX-A001",)
+    assert code(history, preset=by_score, day_score=np.full(10, 0.5)) == ("FX-A002",)
+    assert code(history, eligible=np.ones(9, np.uint8)) == ("FX-A001",)
+    assert code(history, eligible=np.ones(10, int)) == ("FX-A002",)
+    assert code(history, preset=BaselineRule("all", low_use_ppm=1_000_001)) == ("FX-B004",)
     assert code(history, preset="meter_before") == ("FX-B006",)
     bad = BaselineRule("mid", n_candidates=4, n_selected=3, min_days=9, ratio_ppm=(2, 1), guard_w=-1)
     assert code(history, preset=bad) == ("FX-B004",) * 4

@@ -3,7 +3,7 @@
 import math
 from fractions import Fraction
 
-FEWER, NO_BASELINE, UNADJUSTED, GUARDED, GAP, OVERFLOW = 1, 2, 4, 8, 16, 32
+FEWER, NO_BASELINE, UNADJUSTED, GUARDED, GAP, OVERFLOW, WIDENED, BORROWED = 1, 2, 4, 8, 16, 32, 64, 128
 
 
 def event_runs(event):
@@ -23,10 +23,20 @@ def to_watts(value):
     return rounded if abs(rounded) <= 2**31 - 1 else None
 
 
-def x_of_y(rule, history, today, event, eligible, today_excluded):
-    """Baseline, status and used days of one POD; `history[day][step]` is None where missing or excluded."""
+def x_of_y(rule, history, today, event, choice, today_excluded, excluded=None, day_score=None):
+    """Baseline, status and used days of one POD; `history[day][step]` is None where missing.
+
+    `choice[day]` is False or 0 for never, True or 1 for first choice, then 2, 3, ...; `excluded[day][step]` counts as
+    missing on days of choice 1 and 2.
+    """
     n_steps = len(event)
+    if excluded is not None:
+        history = [
+            [None if choice[day] < 3 and excluded[day][step] else value for step, value in enumerate(past)]
+            for day, past in enumerate(history)
+        ]
     runs = event_runs(event)
+    event_steps = [step for run in runs for step in run]
     windows = []
     for run in runs:
         span = range(max(run[0] - rule.lead_steps - rule.window_steps, 0), max(run[0] - rule.lead_steps, 0))
@@ -35,24 +45,41 @@ def x_of_y(rule, history, today, event, eligible, today_excluded):
             [s for s in span if not event[s] and today[s] is not None and not today_excluded[s]] if adjusted else []
         )
         windows.append(window)
-    needed = {step for run in runs for step in run} | {step for window in windows for step in window}
+    needed = set(event_steps) | {step for window in windows for step in window}
 
-    candidates = []
-    for day in sorted(range(len(history)), reverse=True):
-        if len(candidates) == rule.n_candidates:
-            break
-        if not eligible[day] or any(history[day][step] is None for step in needed):
+    # every day that could serve, in the order in which they are asked: by choice, then the latest first
+    waiting = []
+    for day in sorted(range(len(history)), key=lambda day: (choice[day], -day)):
+        if not choice[day] or any(history[day][step] is None for step in needed):
             continue
-        scored = [step for run in runs for step in run] if rule.score == "event" and runs else range(n_steps)
+        scored = event_steps if rule.score == "event" and runs else range(n_steps)
         values = [history[day][step] for step in scored if history[day][step] is not None]
-        if values:
-            candidates.append({"day": day, "score": Fraction(sum(values), len(values))})
+        if not any(value is not None for value in history[day]):
+            continue
+        score = day_score[day] if rule.score == "given" else Fraction(sum(values), len(values))
+        waiting.append({"day": day, "score": score, "use": sum(history[day][step] for step in event_steps)})
+    candidates = waiting[: rule.n_candidates]
+    waiting = waiting[rule.n_candidates :]
+    while rule.low_use_ppm is not None and candidates:
+        # of equal ones the one that was asked last
+        least = min(reversed(candidates), key=lambda candidate: candidate["use"])
+        mean = Fraction(sum(candidate["use"] for candidate in candidates), len(candidates))
+        if mean <= 0 or least["use"] >= mean * rule.low_use_ppm / 1_000_000:
+            break
+        candidates.remove(least)
+        candidates += waiting[:1]
+        waiting = waiting[1:]
 
-    status = FEWER if len(candidates) < rule.n_candidates else 0
+    asked_for = rule.n_selected if rule.score == "given" else rule.n_candidates
+    status = FEWER if len(candidates) < asked_for else 0
+    if any(choice[candidate["day"]] == 2 for candidate in candidates):
+        status |= WIDENED
+    if any(choice[candidate["day"]] >= 3 for candidate in candidates):
+        status |= BORROWED
     if len(candidates) < rule.min_days:
         return [None] * n_steps, status | NO_BASELINE, set()
     n_taken = len(candidates) if rule.method == "all" else min(rule.n_selected, len(candidates))
-    # Python's sort is stable: equal scores stay most recent first
+    # Python's sort is stable: equal scores stay in the order in which the days were asked
     if rule.method == "high":
         ranked = sorted(candidates, key=lambda c: -c["score"])[:n_taken]
     elif rule.method == "low":

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from flexcore.chunks import run_chunks
 from flexcore.errors import Findings, ValidationError
-from flexcore.metering.baseline_result import BaselineResult, result_arrays
+from flexcore.metering.baseline_result import WIDENED, BaselineResult, result_arrays
 from flexcore.metering.baseline_rule import BaselineRule
 from flexcore.metering.readings import Bools, Int32s, as_power_w
 
@@ -35,9 +35,29 @@ def as_mask(values: npt.ArrayLike | None, name: str, full: tuple[int, ...]) -> B
     return np.ascontiguousarray(array)
 
 
-def as_eligible(values: npt.ArrayLike | None, n_pods: int, n_days: int) -> Bools:
-    """Return the eligible days; all if not given."""
-    return as_mask(np.ones(n_days, np.bool_) if values is None else values, "eligible", (n_pods, n_days))
+def order_of_choice(values: npt.ArrayLike | None, full: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Return the order of choice with one row for each POD or one for all; a mask is first choice or never."""
+    if values is None:
+        return np.ones((1, full[1]), np.uint8)
+    array = np.asarray(values)
+    if array.dtype != np.uint8:
+        return as_mask(array, "eligible", full).view(np.uint8)
+    if array.shape not in (full, (1, full[1]), full[1:]):
+        found = Findings("eligible")
+        found.add("FX-A001", f"eligible has shape {array.shape}, expected {full} or {full[1:]}")
+        found.raise_errors()
+    return np.ascontiguousarray(array.reshape(-1, full[1]))
+
+
+def usable_days(
+    rule: BaselineRule, eligible: npt.ArrayLike | None, n_pods: int, n_days: int
+) -> tuple[Bools, npt.NDArray[np.uint8]]:
+    """Days of the first choice, with the widened look-back where they are fewer than `min_days`, and the status bit."""
+    choice = order_of_choice(eligible, (n_pods, n_days))
+    first, second = choice == 1, choice == 2
+    widened = (first.sum(axis=1) < rule.min_days) & second.any(axis=1)
+    bits = np.broadcast_to(widened * np.uint8(WIDENED), n_pods)
+    return np.ascontiguousarray(first | second & widened[:, np.newaxis]), bits
 
 
 def need(rule: BaselineRule, **given: object) -> None:

@@ -6,7 +6,7 @@ import numpy.typing as npt
 
 from flexcore.metering.baseline_result import BaselineResult
 from flexcore.metering.baseline_rule import BaselineRule
-from flexcore.metering.families.event_day import EventDay, Floats, as_eligible, as_mask
+from flexcore.metering.families.event_day import EventDay, Floats, as_mask, usable_days
 from flexcore.metering.readings import as_power_w
 
 
@@ -21,7 +21,7 @@ def exponential(
     from flexcore.kernels.metering import exponential as kernels
 
     history = as_power_w(history_w, "history_w", shape=(None, None, None))
-    usable = as_eligible(eligible, *history.shape[:2])
+    usable, widened = usable_days(rule, eligible, *history.shape[:2])
     past_out = as_mask(excluded, "excluded", history.shape)
 
     def family(i0: int, i1: int, raw: Floats, result: BaselineResult) -> None:
@@ -29,5 +29,6 @@ def exponential(
             history, usable, past_out, rule.n_candidates, rule.min_days, rule.weight_ppm,
             i0, i1, raw, result.status, result.days_used,
         )  # fmt: skip
+        result.status[i0:i1] |= widened[i0:i1]
 
     return day.adjusted(rule, history.shape, family)

@@ -10,7 +10,7 @@ from flexcore.arrays import as_float
 from flexcore.errors import Findings, ValidationError
 from flexcore.metering.baseline_result import BaselineResult
 from flexcore.metering.baseline_rule import BaselineRule
-from flexcore.metering.families.event_day import EventDay, Floats, as_eligible, as_mask
+from flexcore.metering.families.event_day import EventDay, Floats, as_mask, usable_days
 from flexcore.metering.families.reference_profile import as_rows
 from flexcore.metering.readings import Int32s, as_power_w
 
@@ -71,7 +71,7 @@ def regression(
 
     history = as_power_w(history_w, "history_w", shape=(None, None, None))
     n_pods, n_days, n_steps = history.shape
-    usable = as_eligible(eligible, n_pods, n_days)
+    usable, widened = usable_days(rule, eligible, n_pods, n_days)
     past_out = as_mask(excluded, "excluded", history.shape)
     past = _degrees(weather.temperature_c, "temperature_c", (n_days, n_steps), rule)
     now = _degrees(weather.today_temperature_c, "today_temperature_c", (n_steps,), rule)
@@ -92,5 +92,6 @@ def regression(
             history, usable, past_out, *past, kinds, *now, int(weather.today_off), zone,
             rule.n_candidates, rule.min_days, rule.level_steps, i0, i1, raw, result.status, result.days_used,
         )  # fmt: skip
+        result.status[i0:i1] |= widened[i0:i1]
 
     return day.adjusted(rule, history.shape, family)

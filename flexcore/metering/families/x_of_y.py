@@ -5,13 +5,27 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from flexcore.arrays import as_int
 from flexcore.chunks import run_chunks
-from flexcore.metering.baseline_result import BaselineResult, result_arrays
+from flexcore.metering.baseline_result import BORROWED, FEWER_DAYS, NO_BASELINE, WIDENED, BaselineResult, result_arrays
 from flexcore.metering.baseline_rule import BaselineRule
-from flexcore.metering.families.event_day import CHUNK, EventDay, Floats, adjustment_numbers, as_eligible, as_mask
+from flexcore.metering.families.event_day import CHUNK, EventDay, Floats, adjustment_numbers, as_mask, need, order_of_choice
 from flexcore.metering.readings import as_power_w
 
 _METHODS = ("high", "mid", "low", "all")
+_SCORES = ("event", "day", "given")
+
+
+def _given_scores(values: npt.ArrayLike | None, rule: BaselineRule, full: tuple[int, int]) -> npt.NDArray[np.int64]:
+    """Return given scores with one row for each POD or one for all, none where the rule does not look at them."""
+    if rule.score != "given":
+        return np.zeros((0, full[1]), np.int64)
+    need(rule, day_score=values)
+    array = np.asarray(values)
+    if array.ndim == 1:
+        array = array[np.newaxis]
+    rows = 1 if len(array) == 1 else full[0]
+    return np.asarray(as_int(array, "day_score", shape=(rows, full[1])))
 
 
 def x_of_y(
@@ -20,6 +34,7 @@ def x_of_y(
     day: EventDay,
     eligible: npt.ArrayLike | None,
     excluded: npt.ArrayLike | None,
+    day_score: npt.ArrayLike | None,
 ) -> BaselineResult:
     """Select days and average them."""
     from flexcore.kernels.metering import x_of_y as kernels
@@ -28,21 +43,23 @@ def x_of_y(
     history = as_power_w(history_w, "history_w", shape=(None, None, None))
     n_pods, n_days, n_steps = history.shape
     today, during, today_out = day.arrays(n_pods, n_steps)
-    usable = as_eligible(eligible, n_pods, n_days)
+    choice = order_of_choice(eligible, (n_pods, n_days))
+    given = _given_scores(day_score, rule, (n_pods, n_days))
+    low_use = -1 if rule.low_use_ppm is None else rule.low_use_ppm
     past_out = as_mask(excluded, "excluded", (n_pods, n_days, n_steps))
 
     def select(i0: int, i1: int, result: BaselineResult) -> None:
         kernels.x_of_y(
-            history, today, during, usable, past_out, today_out,
-            _METHODS.index(rule.method), rule.n_candidates, rule.n_selected, rule.min_days, int(rule.score == "day"),
-            *adjustment_numbers(rule), i0, i1, result.baseline_w, result.status, result.days_used,
+            history, today, during, choice, past_out, today_out, given,
+            _METHODS.index(rule.method), rule.n_candidates, rule.n_selected, rule.min_days, _SCORES.index(rule.score),
+            low_use, *adjustment_numbers(rule), i0, i1, result.baseline_w, result.status, result.days_used,
         )  # fmt: skip
 
     def median(i0: int, i1: int, raw: Floats, result: BaselineResult) -> None:
         select(i0, i1, result)
         # what the kernel says of the mean's adjustment and gaps is not true of the median's
-        result.status[i0:i1] &= kernels.FEWER | kernels.NO_BASELINE
-        median_of_days(history, result.days_used, past_out, i0, i1, raw)
+        result.status[i0:i1] &= FEWER_DAYS | NO_BASELINE | WIDENED | BORROWED
+        median_of_days(history, result.days_used, choice, past_out, i0, i1, raw)
 
     if rule.statistic == "median":
         return day.adjusted(rule, history.shape, median)
