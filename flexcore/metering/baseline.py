@@ -8,7 +8,16 @@ import numpy.typing as npt
 from flexcore.chunks import run_chunks
 from flexcore.errors import check_option
 from flexcore.metering.baseline_result import (
-    BORROWED, FEWER_DAYS, GAP, GUARDED, NO_BASELINE, OVERFLOW, STATUS, UNADJUSTED, WIDENED, BaselineResult,
+    BORROWED,
+    FEWER_DAYS,
+    GAP,
+    GUARDED,
+    NO_BASELINE,
+    OVERFLOW,
+    STATUS,
+    UNADJUSTED,
+    WIDENED,
+    BaselineResult,
 )  # fmt: skip
 from flexcore.metering.baseline_rule import BaselineRule
 from flexcore.metering.families.around_event import around_event, nominated

@@ -6,9 +6,7 @@ from typing import Literal, get_args
 from flexcore.errors import Findings, OptionError, ValidationError
 
 XofY = Literal["high", "mid", "low", "all"]
-Method = Literal[
-    XofY, "exponential", "regression", "reference", "control_group", "nominated", "meter_before_after"
-]
+Method = Literal[XofY, "exponential", "regression", "reference", "control_group", "nominated", "meter_before_after"]
 Score = Literal["event", "day", "given"]
 Statistic = Literal["mean", "median"]
 Adjustment = Literal["none", "additive", "multiplicative"]

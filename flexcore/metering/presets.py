@@ -1,18 +1,31 @@
 """The presets in use, each with its source."""
 
+from dataclasses import replace
+
 from flexcore.metering.baseline_rule import BaselineRule
 
 __all__ = ["PRESETS", "BaselineRule"]
 
 _WINDOW = ("window_steps", "lead_steps")
+_PJM = "PJM Manual 11: customer baseline load"
+_ELEXON = "Elexon Baselining Methodology Document v3 as described in a public report"
+_LIND = "Lind et al. 2023, doi 10.1016/j.jup.2023.101688"
 
-#: Name to rule. Which days are like the event day, and how far back they may lie, is decided by `eligible`.
-PRESETS: dict[str, BaselineRule] = {
+_DAYS: dict[str, BaselineRule] = {
     "caiso_10_in_10": BaselineRule(
         "all",
         adjustment="multiplicative",
         source="CAISO Baseline Accuracy Work Group draft proposal, 4 April 2017: 10 of 10, 20 % cap",
         unverified=("min_days", *_WINDOW),
+    ),
+    "caiso_4_in_4_weekend": BaselineRule(
+        "all",
+        n_candidates=4,
+        n_selected=4,
+        min_days=2,
+        adjustment="multiplicative",
+        source="CAISO: 4 of 4 on days off, beside caiso_10_in_10",
+        unverified=("n_candidates", "min_days", *_WINDOW),
     ),
     "caiso_5_in_10": BaselineRule(
         "high",
@@ -21,6 +34,28 @@ PRESETS: dict[str, BaselineRule] = {
         ratio_ppm=(710_000, 1_400_000),
         source="CAISO Baseline Accuracy Assessment, 20 November 2017: residential 5-in-10",
         unverified=("min_days", "ratio_ppm", *_WINDOW),
+    ),
+    "caiso_3_in_5_weekend": BaselineRule(
+        "high",
+        n_candidates=5,
+        n_selected=3,
+        min_days=3,
+        adjustment="multiplicative",
+        ratio_ppm=(710_000, 1_400_000),
+        source="CAISO: residential 3 of 5 on days off, beside caiso_5_in_10",
+        unverified=("n_candidates", "n_selected", "min_days", "ratio_ppm", *_WINDOW),
+    ),
+    "caiso_weather_match": BaselineRule(
+        "low",
+        n_candidates=90,
+        n_selected=4,
+        min_days=4,
+        score="given",
+        adjustment="multiplicative",
+        ratio_ppm=(710_000, 1_400_000),
+        source="CAISO Baseline Accuracy Assessment, 20 November 2017: the 4 days of 90 with the closest maximum "
+        "temperature (day_score: temperature_distance)",
+        unverified=("n_candidates", "n_selected", "min_days", "ratio_ppm", *_WINDOW),
     ),
     "high_5_of_10": BaselineRule(
         "high",
@@ -58,14 +93,44 @@ PRESETS: dict[str, BaselineRule] = {
         source="NYISO customer baseline load: two hours that start four hours before the event",
         unverified=("n_selected", "ratio_ppm", "min_days", *_WINDOW),
     ),
+    "nyiso_2_of_3_weekend": BaselineRule(
+        "high",
+        n_candidates=3,
+        n_selected=2,
+        min_days=2,
+        adjustment="multiplicative",
+        window_steps=8,
+        lead_steps=8,
+        source="NYISO customer baseline load: 2 of 3 on days off, beside nyiso_5_of_10",
+        unverified=("n_candidates", "n_selected", "ratio_ppm", "min_days", *_WINDOW),
+    ),
     "pjm_4_of_5": BaselineRule(
         "high",
         n_candidates=5,
         n_selected=4,
         min_days=3,
         adjustment="additive",
-        source="PJM Manual 11: customer baseline load, High 4 of 5 weekdays",
+        source=f"{_PJM}, High 4 of 5 weekdays",
         unverified=("min_days", *_WINDOW),
+    ),
+    "pjm_2_of_3_weekend": BaselineRule(
+        "high",
+        n_candidates=3,
+        n_selected=2,
+        min_days=2,
+        adjustment="additive",
+        source=f"{_PJM}, High 2 of 3 Saturdays, or Sundays and holidays",
+        unverified=("n_candidates", "n_selected", "min_days", *_WINDOW),
+    ),
+    "pjm_match_day": BaselineRule(
+        "low",
+        n_candidates=45,
+        n_selected=3,
+        min_days=3,
+        score="given",
+        source="PJM Manual 11: the 3 days without event that are closest outside the event and an hour on either side "
+        "of it (day_score: match_day_distance)",
+        unverified=("n_candidates", "min_days"),
     ),
     "aemo_10_of_10": BaselineRule(
         "all",
@@ -77,7 +142,19 @@ PRESETS: dict[str, BaselineRule] = {
         "all",
         adjustment="additive",
         lead_steps=0,
-        source="Elexon Baselining Methodology Document v3 as described in a public report: all of 10 working days, 3 h",
+        idle="metered",
+        source=f"{_ELEXON}: all of 10 working days, 3 h; no volume without dispatch or trade",
+        unverified=("min_days", "lead_steps"),
+    ),
+    "elexon_bl01_non_working": BaselineRule(
+        "all",
+        n_candidates=4,
+        n_selected=4,
+        min_days=2,
+        adjustment="additive",
+        lead_steps=0,
+        idle="metered",
+        source=f"{_ELEXON}: all of 4 non-working days, beside elexon_bl01",
         unverified=("min_days", "lead_steps"),
     ),
     "edge": BaselineRule(
@@ -87,23 +164,43 @@ PRESETS: dict[str, BaselineRule] = {
         source="e-distribuzione EDGE: mean of historical data plus a correction from the last hours before activation",
         unverified=("n_candidates", "min_days", *_WINDOW),
     ),
-    "rolling_10": BaselineRule(
-        "all",
-        source="Lind et al. 2023, doi 10.1016/j.jup.2023.101688: rolling average of like days",
-        unverified=("min_days",),
+    "rolling_10": BaselineRule("all", source=f"{_LIND}: rolling average of like days", unverified=("min_days",)),
+    "iso_ne_rolling": BaselineRule(
+        "exponential",
+        min_days=10,
+        adjustment="additive",
+        source="ISO New England: each like day moves the baseline by a tenth",
+        unverified=("n_candidates", "min_days", "weight_ppm", "adjustment", *_WINDOW),
     ),
+    "degree_hours": BaselineRule(
+        "regression",
+        n_candidates=90,
+        min_days=45,
+        source="ERCOT Demand Response Baseline Methodologies v19, 2019, for the family: a level for each hour and "
+        "slopes on degree hours, 45 to 90 days",
+        unverified=("n_candidates", "min_days", "cooling_above_c100", "heating_below_c100"),
+    ),
+}
+
+_SAME_DAY: dict[str, BaselineRule] = {
     "meter_before": BaselineRule(
-        "meter_before_after",
-        source="Lind et al. 2023, doi 10.1016/j.jup.2023.101688: meter before, meter after",
-        unverified=("before_steps",),
+        "meter_before_after", source=f"{_LIND}: meter before, meter after", unverified=("before_steps",)
     ),
     "double_reference": BaselineRule(
         "meter_before_after",
         before_steps=4,
         after_steps=4,
         join="least",
-        source="Lind et al. 2023, doi 10.1016/j.jup.2023.101688: the lesser of the means before and after",
+        source=f"{_LIND}: the lesser of the means before and after",
         unverified=("before_steps", "after_steps"),
+    ),
+    "nebef_rectangle": BaselineRule(
+        "meter_before_after",
+        before_steps=2,
+        after_steps=2,
+        join="least",
+        source="RTE NEBEF: rectangle with double reference",
+        unverified=("method", "before_steps", "after_steps", "join"),
     ),
     "pjm_3_plus_2": BaselineRule(
         "meter_before_after",
@@ -114,6 +211,15 @@ PRESETS: dict[str, BaselineRule] = {
         join="mean",
         source="PJM Manual 11: three hours before (one skipped) and two hours after (one skipped)",
     ),
+    "uk_fixed_reference": BaselineRule(
+        "reference", source="SSEN Transition: half-hourly profile set by the DSO, times the number of domestic devices"
+    ),
+    "control_group": BaselineRule(
+        "control_group",
+        min_controls=10,
+        source=f"{_LIND}: mean load of PODs that do not take part",
+        unverified=("min_controls",),
+    ),
     "nominated": BaselineRule("nominated", source="SSEN Transition and BeFlexible D4.1 7.2: declared the day before"),
     "romeflex": BaselineRule(
         "nominated",
@@ -121,3 +227,13 @@ PRESETS: dict[str, BaselineRule] = {
         unverified=("method",),
     ),
 }
+_SAME_DAY["control_group_ratio"] = replace(
+    _SAME_DAY["control_group"],
+    adjustment="multiplicative",
+    ratio_ppm=(500_000, 2_000_000),
+    source=f"{_LIND}: mean load of PODs that do not take part, times the ratio of the loads before the event",
+    unverified=("min_controls", "ratio_ppm", *_WINDOW),
+)
+
+#: Name to rule. Which days are like the event day, and how far back they may lie, is decided by `eligible`.
+PRESETS: dict[str, BaselineRule] = {**_DAYS, **_SAME_DAY}

@@ -7,7 +7,16 @@ it is whole both give the same (tests/metering/test_adjustment.py).
 import numpy as np
 
 from flexcore.kernels._jit import B1_2D, F64_2D, I32_2D, I32_2D_OUT, U8_OUT, f64, i64, kernel
-from flexcore.kernels.metering.events import GAP, GUARDED, LARGEST, MISSING, NO_BASELINE, OVERFLOW, UNADJUSTED, event_runs
+from flexcore.kernels.metering.events import (
+    GAP,
+    GUARDED,
+    LARGEST,
+    MISSING,
+    NO_BASELINE,
+    OVERFLOW,
+    UNADJUSTED,
+    event_runs,
+)
 
 # adjustments
 NONE, ADDITIVE, MULTIPLICATIVE = 0, 1, 2

@@ -3,7 +3,21 @@
 import numpy as np
 
 from flexcore.kernels._jit import (
-    B1, B1_2D, B1_3D, F64_2D_OUT, I32_2D, I32_2D_OUT, I32_3D, I64, I64_2D, I64_2D_OUT, U8_OUT, U64, i64, kernel, u64,
+    B1,
+    B1_2D,
+    B1_3D,
+    F64_2D_OUT,
+    I32_2D,
+    I32_2D_OUT,
+    I32_3D,
+    I64,
+    I64_2D,
+    I64_2D_OUT,
+    U8_OUT,
+    U64,
+    i64,
+    kernel,
+    u64,
 )  # fmt: skip
 from flexcore.kernels.metering.day_distance import FARTHEST, mean_distance
 from flexcore.kernels.metering.events import FEWER, MISSING

@@ -7,7 +7,17 @@ hours' means). Sums within an hour are exact integers; hours are joined in float
 import numpy as np
 
 from flexcore.kernels._jit import (
-    B1_2D, B1_2D_OUT, B1_3D, F64_2D_OUT, I8, I32_2D, I32_3D, I64, U8_OUT, i64, kernel,
+    B1_2D,
+    B1_2D_OUT,
+    B1_3D,
+    F64_2D_OUT,
+    I8,
+    I32_2D,
+    I32_3D,
+    I64,
+    U8_OUT,
+    i64,
+    kernel,
 )  # fmt: skip
 from flexcore.kernels.metering.events import FEWER, MISSING, NO_BASELINE
 

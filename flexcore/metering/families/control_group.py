@@ -11,7 +11,7 @@ from flexcore.metering.baseline_result import BaselineResult
 from flexcore.metering.baseline_rule import BaselineRule
 from flexcore.metering.families.event_day import EventDay, Floats, as_mask
 from flexcore.metering.families.reference_profile import as_units
-from flexcore.metering.readings import Bools, Int32s, as_power_w
+from flexcore.metering.readings import Bools, as_power_w
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,6 @@ def control_group(rule: BaselineRule, controls: Controls, day: EventDay) -> Base
     n_controls, n_steps = control.shape
     barred = as_barred(controls.control_event, n_controls, n_steps)
     gone = as_mask(controls.control_excluded, "control_excluded", (n_controls, n_steps))
-    given: Int32s | npt.NDArray[np.int64]
     if controls.control_of is None:
         n_pods = len(np.asarray(controls.units if day.today_w is None else day.today_w))
         members = np.flatnonzero(~barred).reshape(1, -1)
@@ -71,8 +70,6 @@ def control_group(rule: BaselineRule, controls: Controls, day: EventDay) -> Base
             np.multiply(mean, units[i0:i1, np.newaxis], out=raw)
             result.status[i0:i1] = few
         else:
-            control_mean(
-                control, barred, gone, members, units, rule.min_controls, i0, i1, raw, result.status[i0:i1]
-            )
+            control_mean(control, barred, gone, members, units, rule.min_controls, i0, i1, raw, result.status[i0:i1])
 
     return day.adjusted(rule, (n_pods, 0, n_steps), family)

@@ -107,9 +107,7 @@ class EventDay:
         def task(i0: int, i1: int) -> None:
             raw = np.empty((i1 - i0, n_steps), np.float64)
             family(i0, i1, raw, result)
-            adjust(
-                raw, today, during, today_out, *adjustment_numbers(rule), i0, i1, result.baseline_w, result.status
-            )
+            adjust(raw, today, during, today_out, *adjustment_numbers(rule), i0, i1, result.baseline_w, result.status)
 
         run_chunks(task, n_pods, n_threads=self.n_threads, chunk=CHUNK)
         return result

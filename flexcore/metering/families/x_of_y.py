@@ -9,7 +9,15 @@ from flexcore.arrays import as_int
 from flexcore.chunks import run_chunks
 from flexcore.metering.baseline_result import BORROWED, FEWER_DAYS, NO_BASELINE, WIDENED, BaselineResult, result_arrays
 from flexcore.metering.baseline_rule import BaselineRule
-from flexcore.metering.families.event_day import CHUNK, EventDay, Floats, adjustment_numbers, as_mask, need, order_of_choice
+from flexcore.metering.families.event_day import (
+    CHUNK,
+    EventDay,
+    Floats,
+    adjustment_numbers,
+    as_mask,
+    need,
+    order_of_choice,
+)
 from flexcore.metering.readings import as_power_w
 
 _METHODS = ("high", "mid", "low", "all")
