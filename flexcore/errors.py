@@ -168,6 +168,7 @@ CODES: dict[str, str] = {
     "FX-B032": "a temperature lies outside what is possible, or too far from the base of degree hours",
     "FX-B033": "a POD names the same control twice",
     "FX-B034": "the sum of a group does not fit 32 bits",
+    "FX-B035": "a group of PODs has no POD",
     "FX-S001": "an energy or an amount is too large for exact 64-bit money",
     "FX-S002": "an order has no reading or no baseline to be settled against",
     "FX-S003": "settlement terms contradict themselves or lack a price",

@@ -1,6 +1,5 @@
 """Which PODs without event stand for a POD: the nearest ones by their history, or a draw."""
 
-
 import numpy as np
 import numpy.typing as npt
 
