@@ -17,7 +17,7 @@ def solve(matrix, right):
         for b in range(size):
             if b != a and rows[b][a] != 0:
                 factor = rows[b][a] / rows[a][a]
-                rows[b] = [x - factor * y for x, y in zip(rows[b], rows[a], strict=True)]
+                rows[b] = [x - factor * y if y else x for x, y in zip(rows[b], rows[a], strict=True)]
     return [rows[a][size] / rows[a][a] if a in done else None for a in range(size)]
 
 

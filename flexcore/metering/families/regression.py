@@ -87,9 +87,13 @@ def regression(
     off = as_mask(np.zeros(n_days, np.bool_) if weather.day_off is None else weather.day_off, "day_off", (1, n_days))
     kinds = np.ascontiguousarray(off[0].astype(np.int8))
 
+    n_zones, n_levels = len(past[0]), -(-n_steps // rule.level_steps)
+    sums, whole = np.empty((n_zones, n_days, 6 * n_levels), np.int64), np.empty((n_zones, n_days), np.bool_)
+    kernels.degree_sums(*past, rule.level_steps, 0, n_zones, sums, whole)
+
     def family(i0: int, i1: int, raw: Floats, result: BaselineResult) -> None:
         kernels.regression(
-            history, usable, past_out, *past, kinds, *now, int(weather.today_off), zone,
+            history, usable, past_out, *past, sums, whole, kinds, *now, int(weather.today_off), zone,
             rule.n_candidates, rule.min_days, rule.level_steps, i0, i1, raw, result.status, result.days_used,
         )  # fmt: skip
         result.status[i0:i1] |= widened[i0:i1]
