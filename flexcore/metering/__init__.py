@@ -23,6 +23,10 @@ from flexcore.metering.monitoring_state import Alarms, MonitorRun, MonitorState,
 from flexcore.metering.batches import baseline_batches
 from flexcore.metering.delivery import delivered_volume, net_by_aggregate
 from flexcore.metering.importing import correct_readings, import_readings
+from flexcore.metering.control_match import draw_controls, match_controls
+from flexcore.metering.day_distance import match_day_distance, temperature_distance
+from flexcore.metering.delivery import delivered_volume, net_by_aggregate
+from flexcore.metering.group_baseline import GroupBaselines, baseline_of_groups, is_linear
 from flexcore.metering.nomination import nominate
 from flexcore.metering.presets import PRESETS, BaselineRule
 from flexcore.metering.reading_files import DayFiles, open_day, write_readings
@@ -46,6 +50,7 @@ __all__ = [
     "MonitorRun",
     "MonitorState",
     "MonitorStep",
+    "GroupBaselines",
     "Readings",
     "assemble_history",
     "BaselineFiles",
@@ -57,12 +62,17 @@ __all__ = [
     "baseline",
     "baseline_batches",
     "baseline_files",
+    "baseline_of_groups",
     "collect_readings",
     "count_readings",
     "day_steps",
     "delivered_volume",
     "eligible_days",
     "needed_steps",
+    "draw_controls",
+    "is_linear",
+    "match_controls",
+    "match_day_distance",
     "net_by_aggregate",
     "nominate",
     "rule_for",
@@ -81,4 +91,5 @@ __all__ = [
     "open_day",
     "simulate_readings",
     "write_readings",
+    "temperature_distance",
 ]

@@ -25,7 +25,7 @@ _DAYS: dict[str, BaselineRule] = {
         min_days=2,
         adjustment="multiplicative",
         source="CAISO: 4 of 4 on days off, beside caiso_10_in_10",
-        unverified=("n_candidates", "min_days", *_WINDOW),
+        unverified=("n_candidates", "n_selected", "min_days", *_WINDOW),
     ),
     "caiso_5_in_10": BaselineRule(
         "high",
@@ -74,7 +74,7 @@ _DAYS: dict[str, BaselineRule] = {
         n_selected=8,
         adjustment="additive",
         source="UK ENA Open Networks default: Mid 8 of 10 with same-day adjustment",
-        unverified=("min_days", *_WINDOW),
+        unverified=("n_candidates", "n_selected", "min_days", "adjustment", *_WINDOW),
     ),
     "ercot_mid_8_of_10": BaselineRule(
         "mid",
@@ -91,7 +91,7 @@ _DAYS: dict[str, BaselineRule] = {
         window_steps=8,
         lead_steps=8,
         source="NYISO customer baseline load: two hours that start four hours before the event",
-        unverified=("n_selected", "ratio_ppm", "min_days", *_WINDOW),
+        unverified=("n_candidates", "n_selected", "min_days", "adjustment", "ratio_ppm", *_WINDOW),
     ),
     "nyiso_2_of_3_weekend": BaselineRule(
         "high",
@@ -102,7 +102,7 @@ _DAYS: dict[str, BaselineRule] = {
         window_steps=8,
         lead_steps=8,
         source="NYISO customer baseline load: 2 of 3 on days off, beside nyiso_5_of_10",
-        unverified=("n_candidates", "n_selected", "ratio_ppm", "min_days", *_WINDOW),
+        unverified=("n_candidates", "n_selected", "min_days", "adjustment", "ratio_ppm", *_WINDOW),
     ),
     "pjm_4_of_5": BaselineRule(
         "high",
@@ -111,7 +111,7 @@ _DAYS: dict[str, BaselineRule] = {
         min_days=3,
         adjustment="additive",
         source=f"{_PJM}, High 4 of 5 weekdays",
-        unverified=("min_days", *_WINDOW),
+        unverified=("n_candidates", "n_selected", "min_days", "adjustment", *_WINDOW),
     ),
     "pjm_2_of_3_weekend": BaselineRule(
         "high",
@@ -120,7 +120,7 @@ _DAYS: dict[str, BaselineRule] = {
         min_days=2,
         adjustment="additive",
         source=f"{_PJM}, High 2 of 3 Saturdays, or Sundays and holidays",
-        unverified=("n_candidates", "n_selected", "min_days", *_WINDOW),
+        unverified=("n_candidates", "n_selected", "min_days", "adjustment", *_WINDOW),
     ),
     "pjm_match_day": BaselineRule(
         "low",
@@ -130,7 +130,7 @@ _DAYS: dict[str, BaselineRule] = {
         score="given",
         source="PJM Manual 11: the 3 days without event that are closest outside the event and an hour on either side "
         "of it (day_score: match_day_distance)",
-        unverified=("n_candidates", "min_days"),
+        unverified=("min_days",),
     ),
     "aemo_10_of_10": BaselineRule(
         "all",
