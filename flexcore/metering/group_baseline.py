@@ -16,6 +16,7 @@ from flexcore.metering.families.reference_profile import as_rows
 from flexcore.metering.readings import Bools, Int32s, as_power_w
 
 _CHUNK = 16  # days of groups
+_AXES = {"history_w": 3, "excluded": 3, "today_w": 2, "event": 2, "today_excluded": 2, "eligible": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,20 +248,24 @@ def _sum_of_pods(
     groups: _Groups, rows: npt.NDArray[np.intp], pods: dict[str, Any], shared: dict[str, Any], result: BaselineResult
 ) -> None:
     """Overwrite some groups by the sum of the baselines of their PODs."""
-    size = np.diff(groups.first)[rows]
-    first = np.concatenate([np.zeros(1, np.int64), np.cumsum(size)])
-    # positions of the members of these groups, one behind the other
-    place = np.arange(first[-1]) + np.repeat(groups.first[rows] - first[:-1], size)
-    member = groups.member[place]
-    depth = {"history_w": 3, "excluded": 3, "today_w": 2, "event": 2, "today_excluded": 2, "eligible": 2}
-    own: dict[str, Any] = {}
-    for name, values in pods.items():
-        array = None if values is None else np.asarray(values)
-        per_pod = array is not None and array.ndim == depth[name] and len(array) > 1
-        own[name] = array[member] if array is not None and per_pod else array
+    part, own = groups, pods
+    if len(rows) < len(groups):
+        size = np.diff(groups.first)[rows]
+        first = np.concatenate([np.zeros(1, np.int64), np.cumsum(size)])
+        # positions of the members of these groups, one behind the other
+        place = np.arange(first[-1]) + np.repeat(groups.first[rows] - first[:-1], size)
+        part = _Groups(first, np.arange(len(place)), groups.n_threads)
+        own = {name: _rows_of(values, _AXES[name], groups.member[place]) for name, values in pods.items()}
     found = baseline(**own, **shared)
-    part = _Groups(first, np.arange(len(member)), groups.n_threads)
     sums, _ = part.sums(found.baseline_w[:, np.newaxis], "baseline_w")
     result.baseline_w[rows] = sums[:, 0]
-    result.status[rows] = np.bitwise_or.reduceat(found.status, first[:-1])
-    result.days_used[rows] = np.logical_or.reduceat(found.days_used, first[:-1], axis=0)
+    result.status[rows] = np.bitwise_or.reduceat(found.status[part.member], part.first[:-1])
+    result.days_used[rows] = np.logical_or.reduceat(found.days_used[part.member], part.first[:-1], axis=0)
+
+
+def _rows_of(values: Any, n_axes: int, member: npt.NDArray[np.int64]) -> Any:
+    """Rows of some PODs of an argument that has one for each, the argument itself where all share it."""
+    if values is None:
+        return None
+    array = np.asarray(values)
+    return array[member] if array.ndim == n_axes and len(array) > 1 else array

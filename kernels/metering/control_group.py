@@ -24,6 +24,7 @@ from flexcore.kernels.metering.events import FEWER, MISSING
 from flexcore.kernels.metering.readings import draw
 
 _CONTROL = np.uint64(4)
+_BLOCK = 32  # quarter-hours
 
 
 @kernel(I32_2D, B1, B1_2D, I64_2D, I64, i64, i64, i64, F64_2D_OUT, U8_OUT)
@@ -87,21 +88,38 @@ def nearest_controls(profile, control_profile, barred, i0, i1, members_out):
     n_steps = profile.shape[1]
     n_members = members_out.shape[1]
     distance = np.empty(n_members, np.int64)
+    whole = np.empty(control_profile.shape[0], np.bool_)
+    for c in range(control_profile.shape[0]):
+        lowest = np.int32(0)
+        for t in range(n_steps):
+            lowest = min(lowest, control_profile[c, t])
+        whole[c] = lowest != MISSING
     for i in range(i0, i1):
+        own = profile[i]
         n_wanted = np.int64(0)
         for t in range(n_steps):
-            n_wanted += profile[i, t] != MISSING
+            n_wanted += own[t] != MISSING
         n = 0
         for c in range(control_profile.shape[0]):
             if barred[c]:
                 continue
+            other = control_profile[c]
             total = np.int64(0)
-            n_both = np.int64(0)
-            for t in range(n_steps):
-                both = profile[i, t] != MISSING and control_profile[c, t] != MISSING
-                difference = abs(np.int64(profile[i, t]) - np.int64(control_profile[c, t]))
-                total += difference if both else 0
-                n_both += both
+            n_both = n_wanted
+            if n_wanted == n_steps and whole[c]:
+                # sums of absolute differences only grow: stop once this control is too far to be a member
+                for lo in range(0, n_steps, _BLOCK):
+                    for t in range(lo, min(lo + _BLOCK, n_steps)):
+                        total += abs(np.int64(own[t]) - np.int64(other[t]))
+                    if n == n_members and total * 1000 // n_steps >= distance[n - 1]:
+                        break
+            else:
+                n_both = np.int64(0)
+                for t in range(n_steps):
+                    both = own[t] != MISSING and other[t] != MISSING
+                    difference = abs(np.int64(own[t]) - np.int64(other[t]))
+                    total += difference if both else 0
+                    n_both += both
             here = mean_distance(total, n_both, n_wanted)
             if here == FARTHEST or (n == n_members and here >= distance[n - 1]):
                 continue
