@@ -6,6 +6,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from flexcore.arrays import as_int
 from flexcore.chunks import run_chunks
 from flexcore.errors import Findings, ValidationError, check_option
 from flexcore.metering.baseline import baseline, rule_of
@@ -120,13 +121,16 @@ class _Groups:
 
 
 def _groups(group: npt.ArrayLike, n_pods: int, n_groups: int | None, n_threads: int) -> _Groups:
-    labels = np.asarray(group)
-    most = int(labels.max(initial=-1)) + 1 if n_groups is None and labels.dtype.kind in "iu" else n_groups or 0
-    rows = as_rows(group, "group", most)
+    labels = as_int(group, "group", shape=(None,))
+    most = int(labels.max(initial=-1)) + 1 if n_groups is None else n_groups
+    rows = as_rows(labels, "group", most)
     found = Findings("group")
     if len(rows) != n_pods:
         found.add("FX-A001", f"group has {len(rows)} entries for {n_pods} PODs")
         found.raise_errors()
+    if most > n_pods:
+        found.add("FX-B035", f"{n_pods} PODs for {most} groups")
+    found.raise_errors(ValidationError)
     size = np.bincount(rows, minlength=most)
     empty = np.flatnonzero(size == 0)
     if empty.size:
@@ -202,8 +206,10 @@ def baseline_of_groups(
         check_option("method", rule.method, ("exponential", "regression"))
     need(rule, **({"today_w": today_w} if around else {"history_w": history_w}))
     history = None if around else as_power_w(np.asarray(history_w), "history_w", shape=(None, None, None))
-    n_pods, n_steps = (np.asarray(today_w).shape if history is None else history.shape[::2])[:2]
-    today = None if today_w is None else as_power_w(today_w, "today_w", shape=(n_pods, n_steps))
+    today = None if today_w is None else as_power_w(np.asarray(today_w), "today_w", shape=(None, None))
+    n_pods, n_steps = history.shape[::2] if history is not None else today.shape if today is not None else (0, 0)
+    if today is not None:
+        today = as_power_w(today, "today_w", shape=(n_pods, n_steps))
     groups = _groups(group, n_pods, n_groups, n_threads)
     n_days = 0 if history is None else history.shape[1]
 

@@ -24,7 +24,6 @@ from flexcore.kernels.metering.events import FEWER, MISSING
 from flexcore.kernels.metering.readings import draw
 
 _CONTROL = np.uint64(4)
-_BLOCK = 32  # quarter-hours
 
 
 @kernel(I32_2D, B1, B1_2D, I64_2D, I64, i64, i64, i64, F64_2D_OUT, U8_OUT)
@@ -107,12 +106,8 @@ def nearest_controls(profile, control_profile, barred, i0, i1, members_out):
             total = np.int64(0)
             n_both = n_wanted
             if n_wanted == n_steps and whole[c]:
-                # sums of absolute differences only grow: stop once this control is too far to be a member
-                for lo in range(0, n_steps, _BLOCK):
-                    for t in range(lo, min(lo + _BLOCK, n_steps)):
-                        total += abs(np.int64(own[t]) - np.int64(other[t]))
-                    if n == n_members and total * 1000 // n_steps >= distance[n - 1]:
-                        break
+                for t in range(n_steps):
+                    total += abs(np.int64(own[t]) - np.int64(other[t]))
             else:
                 n_both = np.int64(0)
                 for t in range(n_steps):

@@ -297,3 +297,21 @@ def test_wrong_inputs_are_refused_by_code():
     median = BaselineRule("reference", statistic="median", min_controls=0, weight_ppm=-1, level_steps=0)
     assert codes(None, preset=median) == ("FX-B004",) * 4
     assert codes(None, preset=BaselineRule("nominated", adjustment="additive")) == ("FX-B004",)
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+@pytest.mark.parametrize("shape", [(0, 5, 96), (3, 0, 96), (3, 5, 0), (0, 0, 0)])
+def test_nothing_in_gives_nothing_out(name, shape):
+    n_pods, n_days, n_steps = shape
+    result = baseline(
+        np.zeros(shape, np.int32), np.zeros((n_pods, n_steps), np.int32), np.ones(n_steps, bool), preset=name,
+        day_score=np.zeros(n_days, int), nominated_w=np.zeros((n_pods, n_steps), int),
+        reference_w=np.zeros((1, n_steps), int), reference_of=np.zeros(n_pods, int),
+        temperature_c=np.zeros((n_days, n_steps)), today_temperature_c=np.zeros(n_steps),
+        control_w=np.zeros((0, n_steps), int),
+    )  # fmt: skip
+    assert result.baseline_w.shape == (n_pods, n_steps)
+    rule = PRESETS[name]
+    if n_days == 0 and (rule.is_x_of_y or rule.method in ("exponential", "regression")):
+        assert (result.baseline_w == MISSING_W).all()
+        assert ((result.status & NO_BASELINE) > 0).all()

@@ -56,7 +56,7 @@ def control_group(rule: BaselineRule, controls: Controls, day: EventDay) -> Base
     barred = as_barred(controls.control_event, n_controls, n_steps)
     gone = as_mask(controls.control_excluded, "control_excluded", (n_controls, n_steps))
     if controls.control_of is None:
-        n_pods = len(np.asarray(controls.units if day.today_w is None else day.today_w))
+        n_pods = len(np.atleast_1d(np.asarray(controls.units if day.today_w is None else day.today_w)))
         members = np.flatnonzero(~barred).reshape(1, -1)
         mean, few = np.empty((1, n_steps), np.float64), np.empty(1, np.uint8)
         control_mean(control, barred, gone, members, np.ones(1, np.int64), rule.min_controls, 0, 1, mean, few)

@@ -46,7 +46,7 @@ def order_of_choice(values: npt.ArrayLike | None, full: tuple[int, int]) -> npt.
         found = Findings("eligible")
         found.add("FX-A001", f"eligible has shape {array.shape}, expected {full} or {full[1:]}")
         found.raise_errors()
-    return np.ascontiguousarray(array.reshape(-1, full[1]))
+    return np.ascontiguousarray(array if array.ndim == 2 else array[np.newaxis])
 
 
 def usable_days(
