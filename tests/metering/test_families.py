@@ -8,7 +8,7 @@ import pytest
 from flexcore import baseline
 from flexcore.errors import ValidationError
 from flexcore.metering import MISSING_W, PRESETS, BaselineRule
-from flexcore.metering.baseline import FEWER_DAYS, GAP, NO_BASELINE, OVERFLOW, WIDENED
+from flexcore.metering.baseline import FEWER_DAYS, GAP, GUARDED, NO_BASELINE, OVERFLOW, WIDENED
 from tests.metering.cases import adjustment_fields, past_of, plain, random_day
 from tests.reference.metering_adjustment import adjusted, metered_where_idle, usable_days
 from tests.reference.metering_baseline import x_of_y
@@ -222,6 +222,19 @@ def test_no_dispatch_and_no_trade_is_no_volume():
     assert set(result.status[1:]) == {0}
     outside = ~case["event"][0]
     assert np.array_equal(result.baseline_w[0][outside], case["today_w"][0][outside])
+
+
+def test_a_ratio_needs_a_baseline_above_the_guard():
+    """At the guard the adjustment is additive and flagged, one watt above it is a ratio."""
+    event = np.array([False] * 4 + [True])
+    today = np.array([[200] * 4 + [0]], np.int32)
+    for guard_w, status, at_event in ((99, 0, 150), (100, GUARDED, 200)):
+        rule = BaselineRule(
+            "reference", adjustment="multiplicative", window_steps=4, lead_steps=0, guard_w=guard_w,
+            ratio_ppm=(0, 1_500_000),
+        )  # fmt: skip
+        result = baseline(None, today, event, preset=rule, reference_w=[[100] * 5], reference_of=[0])
+        assert (result.status[0], result.baseline_w[0, 4]) == (status, at_event)
 
 
 def test_exponential_by_hand():
