@@ -141,3 +141,21 @@ def test_terms_that_history_cannot_tell_apart_get_no_slope():
     both = baseline(history, preset=rule, temperature_c=two, today_temperature_c=np.full(4, 24.0), day_off=off)
     assert list(both.baseline_w[0]) == [300] * 4
     assert both.status[0] == FEWER_DAYS
+
+
+def test_terms_that_rounding_alone_would_tell_apart_get_no_slope():
+    """Hot or cold days and none between: heating degrees follow from cooling degrees, exactly but not in float64."""
+    rule = BaselineRule("regression", n_candidates=9, n_selected=1, min_days=1)
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        hot, cold = np.round(rng.uniform(23, 39, 1), 2), np.round(rng.uniform(-9, 17, 1), 2)
+        days = np.concatenate([[True, False], rng.random(7) < 0.5])
+        warm = np.repeat(np.where(days, hot, cold), 8).reshape(9, 8)
+        history = rng.integers(0, 5000, (1, 9, 8)).astype(np.int32)
+        now = np.full(8, 30.0)
+        result = baseline(history, preset=rule, temperature_c=warm, today_temperature_c=now)
+        past = [[int(value) for value in row] for row in history[0]]
+        whole = [in_hundredths(row) for row in warm]
+        exact, status, _ = regression(rule, past, range(9), whole, [False] * 9, in_hundredths(now), False)
+        assert list(result.baseline_w[0]) == [round(value) for value in exact]
+        assert result.status[0] == status == FEWER_DAYS
