@@ -20,6 +20,7 @@ from flexcore.metering.families.event_day import (
 )
 from flexcore.metering.readings import as_power_w
 
+_CHUNK = 4096  # PODs: some milliseconds, so that handing out the work costs next to nothing
 _METHODS = ("high", "mid", "low", "all")
 _SCORES = ("event", "day", "given")
 
@@ -72,5 +73,5 @@ def x_of_y(
     if rule.statistic == "median":
         return day.adjusted(rule, history.shape, median)
     result = result_arrays(day.out, rule, n_pods, n_days, n_steps)
-    run_chunks(lambda i0, i1: select(i0, i1, result), n_pods, n_threads=day.n_threads, chunk=CHUNK)
+    run_chunks(lambda i0, i1: select(i0, i1, result), n_pods, n_threads=day.n_threads, chunk=_CHUNK)
     return result
