@@ -18,7 +18,7 @@ from flexcore.metering.baseline_result import (
     UNADJUSTED,
     WIDENED,
     BaselineResult,
-)  # fmt: skip
+)
 from flexcore.metering.baseline_rule import BaselineRule
 from flexcore.metering.families.around_event import around_event, nominated
 from flexcore.metering.families.control_group import Controls, control_group

@@ -18,7 +18,7 @@ from flexcore.kernels._jit import (
     i64,
     kernel,
     u64,
-)  # fmt: skip
+)
 from flexcore.kernels.metering.day_distance import FARTHEST, mean_distance
 from flexcore.kernels.metering.events import FEWER, MISSING
 from flexcore.kernels.metering.readings import draw

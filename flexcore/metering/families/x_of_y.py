@@ -10,7 +10,6 @@ from flexcore.chunks import run_chunks
 from flexcore.metering.baseline_result import BORROWED, FEWER_DAYS, NO_BASELINE, WIDENED, BaselineResult, result_arrays
 from flexcore.metering.baseline_rule import BaselineRule
 from flexcore.metering.families.event_day import (
-    CHUNK,
     EventDay,
     Floats,
     adjustment_numbers,
