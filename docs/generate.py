@@ -35,12 +35,11 @@ from flexcore.market.long_term import AvailabilityDue
 from flexcore.market.long_term_auction import AuctionResult
 from flexcore.market.pricing import LocalPrices, Payment
 from flexcore.market.schemes import CoordinationCase, Scheme, SchemeOutcome, SchemeRun, Stage
-from flexcore.metering.baseline import BaselineResult
-from flexcore.metering.monitoring_rules import MonitorRule
-from flexcore.metering.monitoring_state import Alarms, MonitorState
 from flexcore.metering.baseline_result import BaselineResult
 from flexcore.metering.baseline_rule import BaselineRule
 from flexcore.metering.group_baseline import GroupBaselines
+from flexcore.metering.monitoring_rules import MonitorRule
+from flexcore.metering.monitoring_state import Alarms, MonitorState
 from flexcore.metering.presets import PRESETS
 from flexcore.settlement.result import SettlementResult
 from flexcore.settlement.statement import BspStatement, PodStatement

@@ -48,7 +48,6 @@ _EXPORTS: dict[str, str] = {
     "baseline": "flexcore.metering.baseline",
     "monitor_start": "flexcore.metering.monitoring",
     "monitor_step": "flexcore.metering.monitoring",
-    "settle": "flexcore.settlement.remuneration",
     "bsp_statement": "flexcore.settlement.statement",
     "pod_statement": "flexcore.settlement.statement",
     "baseline_files": "flexcore.metering.stream",

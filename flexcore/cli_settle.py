@@ -46,8 +46,8 @@ def settle(
 
     from flexcore.errors import check_option
     from flexcore.metering.reading_files import open_day
+    from flexcore.settlement.presets import TERMS
     from flexcore.settlement.stream import read_orders, settle_files
-    from flexcore.settlement.terms import TERMS
 
     start = time.perf_counter()
     check_option("terms", terms, tuple(TERMS))

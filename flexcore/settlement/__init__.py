@@ -28,7 +28,9 @@ from flexcore.settlement.runs import SettlementRun, changed_lines, correct, fina
 from flexcore.settlement.statement import BspStatement, PodStatement, bsp_statement, pod_statement
 from flexcore.settlement.statement_source import PodEvidence, SettledDay
 from flexcore.settlement.statements import Statements, statements
+from flexcore.settlement.stream import SettlementFiles, settle_files
 from flexcore.settlement.terms import SettlementTerms
+from flexcore.settlement.trace import Trace, TraceStep, trace
 from flexcore.settlement.uvam import (
     UVAM_PRODUCTS,
     ReliabilityTests,
@@ -38,9 +40,6 @@ from flexcore.settlement.uvam import (
     reliability_tests,
     reserve_premium,
 )
-from flexcore.settlement.stream import SettlementFiles, settle_files
-from flexcore.settlement.terms import TERMS, SettlementTerms
-from flexcore.settlement.trace import Trace, TraceStep, trace
 
 __all__ = [
     "AVAILABILITY_TERMS",
@@ -51,18 +50,17 @@ __all__ = [
     "AvailabilityLines",
     "AvailabilityPods",
     "AvailabilityTerms",
+    "BspStatement",
     "CappedPenalties",
     "FeeLines",
     "Imbalance",
     "KeptAvailability",
     "PenaltyAccounts",
-    "PodLines",
-    "ProgrammeCorrection",
-    "ReliabilityTests",
-    "BspStatement",
     "PodEvidence",
     "PodLines",
     "PodStatement",
+    "ProgrammeCorrection",
+    "ReliabilityTests",
     "SettledDay",
     "SettlementFiles",
     "SettlementLines",
@@ -71,12 +69,12 @@ __all__ = [
     "SettlementTerms",
     "SettlementTotals",
     "Statements",
-    "UvamProduct",
-    "availability_price",
-    "cap_penalties",
     "Trace",
     "TraceStep",
+    "UvamProduct",
+    "availability_price",
     "bsp_statement",
+    "cap_penalties",
     "changed_lines",
     "correct",
     "count_kept",
@@ -87,16 +85,16 @@ __all__ = [
     "measured_availability",
     "offered_within_strike",
     "open_run",
+    "pod_statement",
     "programme_correction",
     "reliability_tests",
     "reserve_premium",
-    "pod_statement",
     "settle",
     "settle_availability",
+    "settle_files",
     "share_availability",
     "share_exactly",
     "split_correction",
-    "settle_files",
     "statements",
     "trace",
 ]
