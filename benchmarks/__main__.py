@@ -12,8 +12,8 @@ from benchmarks.timing import ROUNDS, machine
 
 #: File of each subject; the floor is the last.
 SUBJECTS = (
-    "compile", "power_flow", "meshed", "capability", "market", "continuous_book", "reading_files", "settle_files",
-    "growth", "memory", "accuracy", "floor",
+    "compile", "power_flow", "meshed", "capability", "market", "continuous_book", "baseline", "reading_files",
+    "settle_files", "growth", "memory", "accuracy", "floor",
 )  # fmt: skip
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "benchmarks.md"
 

@@ -21,6 +21,14 @@ TITLES = {
         "Continuous book",
         "Whole public call, checks and sorting included: 60 % offers and 40 % requests, limits at every fifth element.",
     ),
+    "baseline": (
+        "Baselines",
+        "High 5 of 10 with same-day adjustment for 580,000 PODs, 96 quarter-hours and ten reference days (int32 in"
+        " memory), whole public call. Floor: copies as many bytes as history, today and baselines have. Peers run on"
+        " the first PODs, their number named, with times scaled up linearly; their results equal flexcore's bit for"
+        " bit; their ratio is to flexcore with fresh outputs. Long: a row for each reading. Wide: a row for each day,"
+        " a column for each quarter-hour.",
+    ),
     "market": (
         "Merit order on a forest",
         "Exact clearing of one step under nested bounds, whole public call, ties by time and id. Times argsort: to"

@@ -86,6 +86,15 @@ def verdicts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     judge("city day from files, times reading", [get("settle_files/baseline_files", "times_read")], most=1.5)
     judge("city day from files, peak MB", [get(city, "peak_mb"), get(city, "peak_written_mb")], most=1500)
     judge("city day from files, digests of 1, 2 and 7 parts", [get(city, "digests")], most=1)
+    own = "baseline/flexcore-out"
+    judge("baseline: out=, times floor", [get(own, "times_floor")], most=3.0)
+    forms = ("argpartition", "comparisons", "weights")
+    numpy = [get(f"baseline/numpy-{form}", "times_flexcore") for form in forms]
+    judge("baseline: times the best of three NumPy forms'", numpy, least=10.0)
+    for peer, limit in (("duckdb", 50.0), ("polars", 100.0), ("pandas", 150.0)):
+        for layout in ("long", "wide"):
+            times = get(f"baseline/{peer}-{layout}", "times_flexcore")
+            judge(f"baseline: times {peer}'s, {layout} table", [times], least=limit)
     feeders = sum(name.startswith("accuracy/") for name in known)
     judge("feeders in the accuracy table", [feeders or None], least=_ACCURACY_FEEDERS)
     judge("floor, times np.copyto", [get("floor/floor", "times_copyto")], least=0.9)

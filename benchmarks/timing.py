@@ -15,7 +15,7 @@ import numpy as np
 ROUNDS = 7
 PACKAGES = (
     "numpy", "numba", "scipy", "pyarrow", "highspy", "pandapower", "simbench", "power-grid-model", "lightsim2grid",
-    "tensorpowerflow", "pypsa",
+    "tensorpowerflow", "pypsa", "duckdb", "polars", "pandas",
 )  # fmt: skip
 
 Read = Callable[[Any], tuple[np.ndarray | None, np.ndarray | None]]

@@ -5,8 +5,9 @@ that might overlap another, two outputs. Here the eight lanes are said, so the m
 processor (one register of eight, two of four, four of two), and there is less to compile. Each lane is computed as a
 float64 on its own, with the same operations in the same order: the bits do not depend on the width.
 
-`load` and `store` do not look at bounds: the caller keeps `column + 8` within the row. `load_some` and `store_some`
-touch only as many entries as they are told.
+Arrays may be float64, float32 or int32; lanes that are stored as int32 must fit. `load` and `store` do not look at
+bounds: the caller keeps `column + 8` within the row. `load_some` and `store_some` touch only as many entries as they
+are told.
 """
 
 import operator
@@ -107,10 +108,34 @@ def _first(builder, count):
 
 
 def _masked(builder, name, result, entries, given):
-    bits = 64 if entries == _VECTOR else 32
+    entry = "i32" if entries.element == _INT else "f64" if entries == _VECTOR else "f32"
     kind = ir.FunctionType(result, [value.type for value in given])
-    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.masked.{name}.v{WIDTH}f{bits}.p0")
+    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.masked.{name}.v{WIDTH}{entry}.p0")
     return builder.call(function, given)
+
+
+def _widen(builder, value):
+    """Turn entries of an array into lanes."""
+    if value.type == _VECTOR:
+        return value
+    return (builder.sitofp if value.type.element == _INT else builder.fpext)(value, _VECTOR)
+
+
+def _narrow(builder, value, entries):
+    """Turn lanes into entries of an array."""
+    if entries == _VECTOR:
+        return value
+    return (builder.fptosi if entries.element == _INT else builder.fptrunc)(value, entries)
+
+
+def _of_lanes(name):
+    """Make an operation on each lane of one vector from one of LLVM's."""
+
+    def generate(context, builder, sig, args):
+        kind = ir.FunctionType(_VECTOR, [_VECTOR])
+        return builder.call(cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}.v{WIDTH}f64"), args)
+
+    return generate
 
 
 def _number(kind):
@@ -147,6 +172,26 @@ if config.DISABLE_JIT:
         """Return square roots."""
         return np.sqrt(value)
 
+    def rint(value):
+        """Return the nearest whole numbers, halves to even."""
+        return np.rint(value)
+
+    def magnitude(value):
+        """Return values without their sign."""
+        return np.abs(value)
+
+    def whole_quotient(value, divisor, inverse):
+        """Return `value / divisor`, correctly rounded, for whole numbers below 2**53, given `1 / divisor`."""
+        return value / divisor
+
+    def any_less(left, right):
+        """Return whether `left < right` in any lane."""
+        return bool(np.less(left, right).any())
+
+    def whole_total(value):
+        """Return the sum of all lanes, which are whole numbers with a sum below 2**53: the order changes no bit."""
+        return float(value.sum())
+
     def where_less(left, right, yes, no):
         """Return `yes` in the lanes in which `left < right`, else `no`; a comparison with NaN is never true."""
         return np.where(np.less(left, right), yes, no)
@@ -165,9 +210,8 @@ else:
         """Return eight entries of a row of a 2-D array of float64 or float32."""
 
         def generate(context, builder, sig, args):
-            place, entries = _address(context, builder, sig.args[0], *args)
-            value = builder.load(place, align=4)
-            return value if entries == _VECTOR else builder.fpext(value, _VECTOR)
+            place, _ = _address(context, builder, sig.args[0], *args)
+            return _widen(builder, builder.load(place, align=4))
 
         return _V(array, types.int64, types.int64), generate
 
@@ -177,8 +221,7 @@ else:
 
         def generate(context, builder, sig, args):
             place, entries = _address(context, builder, sig.args[0], *args[:3])
-            given = args[3] if entries == _VECTOR else builder.fptrunc(args[3], entries)
-            builder.store(given, place, align=4)
+            builder.store(_narrow(builder, args[3], entries), place, align=4)
             return context.get_dummy_value()
 
         return types.void(array, types.int64, types.int64, _V), generate
@@ -199,7 +242,7 @@ else:
             value = builder.phi(entries)
             value.add_incoming(all_of_them, block)
             value.add_incoming(some_of_them, other_block)
-            return value if entries == _VECTOR else builder.fpext(value, _VECTOR)
+            return _widen(builder, value)
 
         return _V(array, types.int64, types.int64, types.int64), generate
 
@@ -209,7 +252,7 @@ else:
 
         def generate(context, builder, sig, args):
             place, entries = _address(context, builder, sig.args[0], *args[:3])
-            given = args[4] if entries == _VECTOR else builder.fptrunc(args[4], entries)
+            given = _narrow(builder, args[4], entries)
             whole = builder.icmp_signed(">=", args[3], ir.Constant(args[3].type, WIDTH))
             with builder.if_else(whole, likely=True) as (then, otherwise):
                 with then:
@@ -229,12 +272,60 @@ else:
     @intrinsic
     def sqrt(typingctx, value):
         """Return square roots."""
+        return _V(_V), _of_lanes("sqrt")
+
+    @intrinsic
+    def rint(typingctx, value):
+        """Return the nearest whole numbers, halves to even."""
+        return _V(_V), _of_lanes("rint")
+
+    @intrinsic
+    def magnitude(typingctx, value):
+        """Return values without their sign."""
+        return _V(_V), _of_lanes("fabs")
+
+    @intrinsic
+    def whole_quotient(typingctx, value, divisor, inverse):
+        """Return `value / divisor`, correctly rounded, for whole numbers below 2**53, given `1 / divisor`.
+
+        Three multiplications instead of a division, which takes five times as long. With y = 1 / b rounded, q = a y
+        rounded and the rest r = a - q b, which is exact, q + r y differs from a / b by at most 2**-104 of it. No such
+        quotient lies so near to the middle of two neighbouring floats without being one of them: that would take
+        a whole number a of 54 bits, or a distance of at least 2**-54 / b.
+        """
 
         def generate(context, builder, sig, args):
-            kind = ir.FunctionType(_VECTOR, [_VECTOR])
-            return builder.call(cgutils.get_or_insert_function(builder.module, kind, f"llvm.sqrt.v{WIDTH}f64"), args)
+            kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
+            fused = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fma.v{WIDTH}f64")
+            value, divisor, inverse = args[0], _spread(builder, args[1]), _spread(builder, args[2])
+            quotient = builder.fmul(value, inverse)
+            rest = builder.call(fused, [builder.fneg(quotient), divisor, value])
+            return builder.call(fused, [rest, inverse, quotient])
 
-        return _V(_V), generate
+        return _V(_V, types.float64, types.float64), generate
+
+    @intrinsic
+    def any_less(typingctx, left, right):
+        """Return whether `left < right` in any lane."""
+
+        def generate(context, builder, sig, args):
+            low, high = (_as_vector(builder, value, kind) for value, kind in zip(args, sig.args, strict=True))
+            lanes = builder.bitcast(builder.fcmp_ordered("<", low, high), ir.IntType(WIDTH))
+            return builder.icmp_unsigned("!=", lanes, ir.Constant(lanes.type, 0))
+
+        return types.boolean(_number(left), _number(right)), generate
+
+    @intrinsic
+    def whole_total(typingctx, value):
+        """Return the sum of all lanes, which are whole numbers with a sum below 2**53: the order changes no bit."""
+
+        def generate(context, builder, sig, args):
+            kind = ir.FunctionType(_DOUBLE, [_DOUBLE, _VECTOR])
+            name = f"llvm.vector.reduce.fadd.v{WIDTH}f64"
+            function = cgutils.get_or_insert_function(builder.module, kind, name)
+            return builder.call(function, [ir.Constant(_DOUBLE, 0.0), args[0]], fastmath=("reassoc",))
+
+        return types.float64(_V), generate
 
     @intrinsic
     def where_less(typingctx, left, right, yes, no):

@@ -64,6 +64,13 @@ def test_a_city_day_from_files_has_one_digest(rows):
     assert rows["reading_files/chosen"]["fastest"] in pairs
 
 
+def test_baselines_are_those_of_every_peer(rows):
+    # that the results are equal is asserted where they are made
+    engines = {name.split("/")[1] for name in rows if name.startswith("baseline/")}
+    assert engines >= {"flexcore-out", "flexcore", "numpy-argpartition", "numpy-comparisons", "numpy-weights", "floor"}
+    assert engines >= {f"{peer}-{layout}" for peer in ("duckdb", "polars", "pandas") for layout in ("long", "wide")}
+
+
 @pytest.mark.parametrize("case", ["mv_urban", "radial_city", "lv_forest"])
 @pytest.mark.parametrize("method", ["linear-0", "ac-1e-08"])
 def test_order_and_reused_outputs_change_no_error(rows, case, method):
@@ -125,3 +132,4 @@ def test_every_promise_finds_its_figures(report):
     assert sum("growth" in name and "market" not in name for name in names) == 6
     assert sum("market" in name for name in names) >= 7
     assert sum("city day" in name or "day files" in name for name in names) == 4
+    assert sum("baseline" in name for name in names) == 8

@@ -3,9 +3,11 @@
 import numpy as np
 
 from flexcore.kernels._jit import inner
+from flexcore.kernels._simd import WIDTH, any_less, load, magnitude, rint, store, where_less, whole_quotient
 
 MISSING = np.int32(-(2**31))
 LARGEST = 2.0**31 - 1.0
+GONE = -(2.0**31)  # MISSING as a lane
 
 # bits of the status
 FEWER, NO_BASELINE, UNADJUSTED, GUARDED, GAP, OVERFLOW, WIDENED, BORROWED = 1, 2, 4, 8, 16, 32, 64, 128
@@ -26,12 +28,32 @@ def event_runs(event, row, run_start, run_end):
 
 
 @inner
-def write_steps(total, count, ratio, shift, lo, hi, baseline_out, i):
-    """Round steps lo..hi of one POD; return the status bits that came up."""
+def write_means(total, n, ratio, shift, lo, hi, baseline_out, i):
+    """Round steps lo..hi of one POD from sums of n readings each; return the status bits that came up."""
+    inverse = 1.0 / n
+    overflows = False
+    t = lo
+    while t + WIDTH <= hi:
+        value = rint(whole_quotient(load(total, 0, t), n, inverse) * ratio + shift)
+        overflows |= any_less(LARGEST, magnitude(value))
+        store(baseline_out, i, t, where_less(LARGEST, magnitude(value), GONE, value))
+        t += WIDTH
+    while t < hi:
+        value = np.rint(total[0, t] / n * ratio + shift)
+        overflow = abs(value) > LARGEST
+        overflows |= overflow
+        baseline_out[i, t] = MISSING if overflow else np.int32(value)
+        t += 1
+    return OVERFLOW if overflows else 0
+
+
+@inner
+def write_counted_means(total, count, ratio, shift, lo, hi, baseline_out, i):
+    """Do the same with a number of readings for each step, which may be zero."""
     gaps = np.int64(0)
     overflows = np.int64(0)
     for t in range(lo, hi):
-        value = np.rint(total[t] / max(count[t], 1) * ratio + shift)
+        value = np.rint(total[0, t] / max(count[t], 1) * ratio + shift)
         gap = count[t] == 0
         overflow = not gap and abs(value) > LARGEST
         gaps += gap

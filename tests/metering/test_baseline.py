@@ -16,7 +16,7 @@ METHODS = ("high", "mid", "low", "all")
 
 def random_rule(rng):
     method = METHODS[rng.integers(4)]
-    n_candidates = int(rng.integers(1, 9))
+    n_candidates = int(rng.integers(1, rng.choice([9, 9, 20])))  # lanes come in eights
     n_selected = n_candidates if method == "all" else int(rng.integers(1, n_candidates + 1))
     if method == "mid" and (n_candidates - n_selected) % 2:
         n_selected += 1
@@ -24,7 +24,7 @@ def random_rule(rng):
         method,
         n_candidates=n_candidates,
         n_selected=n_selected,
-        min_days=int(rng.integers(1, n_candidates + 1)),
+        min_days=int(rng.integers(1, min(n_candidates, 8) + 1)),
         score=("event", "day", "given")[rng.integers(3)],
         low_use_ppm=None if rng.random() < 0.5 else int(rng.integers(0, 1_000_001)),
         adjustment=("none", "additive", "multiplicative")[rng.integers(3)],
@@ -39,7 +39,7 @@ def random_rule(rng):
 def random_case(rng, n_pods=4):
     """Loads with ties, signs and gaps, several events, excluded quarter-hours, days of 92, 96 and 100 quarter-hours."""
     n_steps = int(rng.choice([12, 92, 96, 100]))
-    n_days = int(rng.integers(1, 14))
+    n_days = int(rng.integers(1, rng.choice([14, 14, 28])))
     spread = int(rng.choice([2, 5000]))
     case = {
         "history_w": rng.integers(-spread, 2 * spread, (n_pods, n_days, n_steps)).astype(np.int32),
@@ -86,6 +86,22 @@ def test_x_of_y_equals_the_reference(seed):
     result = baseline(**case, preset=rule)
     for i in range(len(case["today_w"])):
         values, status, used = expected(rule, case, i)
+        assert plain(result.baseline_w[i]) == values
+        assert result.status[i] == status
+        assert set(np.flatnonzero(result.days_used[i])) == used
+
+
+@pytest.mark.parametrize("method", ["high", "mid", "low"])
+def test_more_candidates_than_lanes_can_number(method):
+    rng = np.random.default_rng(4)
+    history = rng.integers(-3, 4, (3, 90, 96)).astype(np.int32)
+    event = np.zeros((3, 96), bool)
+    event[:, 40:44] = True
+    rule = BaselineRule(method, n_candidates=80, n_selected=40)
+    result = baseline(history, None, event, preset=rule)
+    for i in range(3):
+        past = [plain(day) for day in history[i]]
+        values, status, used = x_of_y(rule, past, None, event[i], [True] * 90, [False] * 96)
         assert plain(result.baseline_w[i]) == values
         assert result.status[i] == status
         assert set(np.flatnonzero(result.days_used[i])) == used
