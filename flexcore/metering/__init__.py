@@ -7,6 +7,9 @@ from flexcore.metering.batches import baseline_batches
 from flexcore.metering.calendar import Calendar
 from flexcore.metering.control_match import draw_controls, match_controls
 from flexcore.metering.day_distance import match_day_distance, temperature_distance
+from flexcore.metering.accuracy import Accuracy, Screening, accuracy, error_sums, screen
+from flexcore.metering.baseline import BaselineResult, baseline
+from flexcore.metering.comparison import MethodComparison, Recommendation, compare_methods
 from flexcore.metering.delivery import delivered_volume, net_by_aggregate
 from flexcore.metering.eligibility import Eligibility, count_readings, eligible_days, needed_steps
 from flexcore.metering.eligibility_rule import ELIGIBILITY, EligibilityRule, rule_for
@@ -26,6 +29,8 @@ from flexcore.metering.nomination import nominate
 from flexcore.metering.presets import PRESETS
 from flexcore.metering.reading_files import DayFiles, open_day, write_readings
 from flexcore.metering.reading_rows import RowReader
+from flexcore.metering.placebo import PlaceboEvents, placebo_events
+from flexcore.metering.presets import PRESETS, BaselineRule
 from flexcore.metering.readings import MISSING_W, Readings, collect_readings, day_steps, simulate_readings
 from flexcore.metering.stream import BaselineFiles, baseline_files
 
@@ -51,6 +56,15 @@ __all__ = [
     "Readings",
     "RowReader",
     "assemble_history",
+    "Accuracy",
+    "BaselineResult",
+    "BaselineRule",
+    "MethodComparison",
+    "PlaceboEvents",
+    "Readings",
+    "Recommendation",
+    "Screening",
+    "accuracy",
     "baseline",
     "baseline_batches",
     "baseline_files",
@@ -75,6 +89,14 @@ __all__ = [
     "open_day",
     "rule_for",
     "set_points",
+    "compare_methods",
+    "day_steps",
+    "delivered_volume",
+    "error_sums",
+    "net_by_aggregate",
+    "nominate",
+    "placebo_events",
+    "screen",
     "simulate_readings",
     "temperature_distance",
     "write_readings",
