@@ -143,7 +143,7 @@ def test_screening_says_why():
     rng = np.random.default_rng(3)
     read = rng.integers(0, 100, (400, 12)).astype(np.int32)
     read[:20] = 0
-    base = (read + rng.normal(rng.normal(0, 8, (400, 1)), 15)).astype(np.int32)
+    base = (read + rng.normal(rng.normal(0, 8, (400, 1)), 15, (400, 12))).astype(np.int32)
     measured = accuracy(base, read, np.ones(12, bool), group=np.arange(400))
     made = screen(measured, rrmse=0.3, bias=0.2)
     seen = set()
