@@ -1,6 +1,7 @@
 """Every baseline method on the same placebo events: errors by customer class and group size, and which method suits."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,15 +13,13 @@ from flexcore.errors import Findings, ValidationError, check_option
 from flexcore.metering.accuracy import N_SUMS, UNKNOWN, Accuracy, N, RelativeTo, Screening, error_sums, measures, screen
 from flexcore.metering.baseline import baseline
 from flexcore.metering.placebo import PlaceboEvents, draw_groups
+from flexcore.metering.placebo_inputs import NAIVE_INPUTS, DayInput, PlaceboDay
 from flexcore.metering.presets import PRESETS, BaselineRule
 from flexcore.metering.readings import MISSING_W, Int32s, as_power_w
 
 Metric = Literal["opi", "rrmse", "bias", "mape_mean", "mape_median"]
 METRICS: tuple[Metric, ...] = ("opi", "rrmse", "bias", "mape_mean", "mape_median")
-#: Gives one keyword argument of `baseline` for an event day and the first day of its look-back.
-DayInput = Callable[[int, int], npt.ArrayLike]
 
-_WEEK = 7
 _MOST_UNKNOWN = (
     0.05  # a method without a baseline in more of the quarter-hours than this was not tried on the same days
 )
@@ -260,8 +259,9 @@ def compare_methods(
     pods : array_like, shape (n_pods,), optional
         Keys of the PODs; positions if not given.
     inputs : mapping of str to callable, optional
-        Further arguments of `baseline` by name, each a function of (event day, first day of its look-back). Without
-        `nominated_w` the methods that need one get the readings of a week before: a naive nomination.
+        Further arguments of `baseline` by name, each a function of a `PlaceboDay`. Those of `NAIVE_INPUTS` that are not
+        given are taken from there: the readings of a week before as the nomination, the other PODs of the class as
+        controls, the mean of the class as its fixed profile.
     group_sizes, n_groups : sequence of int, int
         For each size so many groups of distinct PODs are drawn, fewer where all PODs are in each; their baselines and
         readings are added up.
@@ -302,32 +302,28 @@ def compare_methods(
     found.raise_errors(ValidationError)
     names = list(dict.fromkeys(kinds.tolist()))
     members = [pool[draw_groups(len(pool), size, n_groups, seed=seed)] for size in group_sizes]
-    given = dict(inputs or {})
-    if "nominated_w" not in given:
-        given["nominated_w"] = lambda day, first: (
-            power[:, day - _WEEK] if day >= _WEEK else np.full_like(power[:, 0], MISSING_W)
-        )
-
+    where = {name: c for c, name in enumerate(names)}
+    class_of = np.array([where[name] for name in kinds.tolist()], np.int64)
+    given = {k: v for k, v in NAIVE_INPUTS.items() if k in inspect.signature(baseline).parameters} | dict(inputs or {})
     parts = [np.flatnonzero(kinds == name)[np.newaxis] for name in names] + members
     n_parts = sum(len(part) for part in parts)
     sums = np.zeros((len(rules), n_pods, len(events), N_SUMS), np.int64)
     group_sums = np.zeros((len(rules), n_parts, len(events), N_SUMS), np.int64)
     skipped: dict[str, str] = {}
     for e in range(len(events)):
-        for k, estimate, truth in _estimates(power, events, e, rules, given, skipped, n_threads):
+        for k, estimate, truth in _estimates(power, class_of, events, e, rules, given, skipped, n_threads):
             every = np.ones(truth.shape[1], np.bool_)
             sums[k, :, e] = error_sums(estimate, truth, every, n_threads=n_threads)
             added = [_added(estimate, truth, part) for part in parts]
             made, read = (np.concatenate(side) for side in zip(*added, strict=True))
             group_sums[k, :, e] = error_sums(made, read, every, n_threads=n_threads)
     kept = [k for k, name in enumerate(rules) if name not in skipped]
-    where = {name: c for c, name in enumerate(names)}
     return MethodComparison(
         tuple(name for name in rules if name not in skipped),
         skipped,
         tuple(keys.tolist()),
         tuple(names),
-        np.array([where[name] for name in kinds.tolist()], np.int64),
+        class_of,
         events,
         sums[kept],
         group_sums[kept, : len(names)],
@@ -338,6 +334,7 @@ def compare_methods(
 
 def _estimates(
     power: Int32s,
+    class_of: npt.NDArray[np.int64],
     events: PlaceboEvents,
     e: int,
     rules: Mapping[str, BaselineRule],
@@ -351,7 +348,8 @@ def _estimates(
     during = events.during[e]
     history = np.ascontiguousarray(power[:, first:day])
     blind = np.where(during, np.int32(MISSING_W), power[:, day])
-    extra: dict[str, Any] = {name: value(day, first) for name, value in given.items()}
+    on = PlaceboDay(power, day, first, history, blind, during, like, class_of)
+    extra: dict[str, Any] = {name: value(on) for name, value in given.items()}
     truth = np.ascontiguousarray(power[:, day, during])
     for k, (name, rule) in enumerate(rules.items()):
         if name in skipped:
