@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks import accuracy, page, targets
+from benchmarks import page, targets
 from benchmarks.cases import CASES
 from benchmarks.timing import ROUNDS, machine
 
@@ -14,7 +14,11 @@ from benchmarks.timing import ROUNDS, machine
 SUBJECTS = (
     "compile", "power_flow", "meshed", "capability", "market", "continuous_book", "baseline", "reading_files",
     "settle_files", "growth", "memory", "accuracy", "floor",
+    "compile", "power_flow", "meshed", "capability", "market", "continuous_book", "growth", "memory", "accuracy",
+    "baseline_accuracy", "floor",
 )  # fmt: skip
+#: Subjects that write a table of the documentation.
+WITH_TABLE = ("accuracy", "baseline_accuracy")
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "benchmarks.md"
 
 
@@ -28,15 +32,15 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--page", action="store_true", help=f"write {PAGE.name} of the reference; not with --quick")
-    parser.add_argument("--table", action="store_true", help="write the accuracy table of the documentation")
+    parser.add_argument("--table", action="store_true", help="write the accuracy tables of the documentation")
     options = parser.parse_args(arguments)
     subjects = ["power_flow"] if options.case else options.subjects or list(SUBJECTS)
     if unknown := set(subjects) - set(SUBJECTS):
         parser.error(f"unknown subjects: {', '.join(sorted(unknown))}")
     if options.page and (options.quick or set(subjects) != set(SUBJECTS)):
         parser.error("--page needs a full run of all subjects")
-    if options.table and (options.quick or "accuracy" not in subjects):
-        parser.error("--table needs a full run of accuracy")
+    if options.table and (options.quick or not set(subjects) & set(WITH_TABLE)):
+        parser.error("--table needs a full run of accuracy or baseline_accuracy")
     if not options.quick and options.rounds < ROUNDS:
         parser.error(f"a median of fewer than {ROUNDS} rounds is no figure")
     rounds = 1 if options.quick else options.rounds
@@ -53,8 +57,9 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         rows = targets.verdicts(report["rows"])
         report["rows"] += rows
         print(page.section("targets", rows))
-    if options.table:
-        accuracy.write_table([row for row in report["rows"] if row["name"].startswith("accuracy/")])
+    for name in set(subjects) & set(WITH_TABLE) if options.table else ():
+        rows = [row for row in report["rows"] if row["name"].startswith(f"{name}/")]
+        importlib.import_module(f"benchmarks.{name}").write_table(rows)
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(report, indent=1), encoding="utf-8")

@@ -1,17 +1,24 @@
 """How far each baseline method is from the readings of SimBench's year on placebo events, by customer class."""
 
 import datetime as dt
+import functools
 import hashlib
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.metering.comparison import MethodComparison, compare_methods
+from benchmarks.baseline_page import chart, page
+from flexcore.metering.comparison import compare_methods
+from flexcore.metering.comparison_result import MethodComparison
 from flexcore.metering.placebo import placebo_events
+from flexcore.metering.presets import PRESETS
 
-#: The page that `python -m benchmarks baseline_accuracy --table` writes.
+#: The page that `python -m benchmarks baseline_accuracy --table` writes, and its chart.
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "baseline-accuracy.md"
+CHART = PAGE.with_suffix(".svg")
 YEAR, N_DAYS, N_STEPS = 2016, 366, 96
 #: Power that stands for a profile value of 1, so that rounding to whole watts is 0.01 % of it.
 PEAK_W = 10_000
@@ -33,33 +40,39 @@ CLASSES = {
 }
 #: The same for plants; what they inject is negative.
 PLANTS = {"PV": "PV", "WP": "wind"}
-#: Classes whose profiles are drawn into groups: those of single customers at low voltage.
+#: Classes whose profiles are drawn into groups: those of single customers.
 GROUPED = ("household", "commerce", "agriculture", "heat pump", "EV at home", "EV in public")
 GROUP_SIZES = (1, 3, 10, 30)
 SEASONS = {12: 0, 1: 0, 2: 0, 3: 1, 4: 1, 5: 1, 6: 2, 7: 2, 8: 2, 9: 3, 10: 3, 11: 3}
-_PER_STRATUM, _QUICK_PER_STRATUM = 5, 1
+PER_STRATUM = 5  # events of each season, day type and window
 
 
-def profiles() -> tuple[list[str], list[str], npt.NDArray[np.int32], int]:
-    """Names, classes and power of the distinct profiles, and how many there were before equal ones were left out."""
+@functools.cache
+def profiles() -> tuple[list[str], list[str], npt.NDArray[np.int32], list[str]]:
+    """Names, classes and power of the distinct profiles, and the names of those that equal an earlier one."""
     import simbench
     from pyarrow import csv
 
     folder = Path(simbench.networks.extract_simbench_grids_from_csv.complete_data_path(0))
     options = csv.ParseOptions(delimiter=";")
-    found: list[tuple[str, str, npt.NDArray[np.int32]]] = []
+    names, kinds, series, twins = [], [], [], []
+    seen = set()
     for file, ending, classes, sign in (("LoadProfile.csv", "_pload", CLASSES, 1), ("RESProfile.csv", "", PLANTS, -1)):
         table = csv.read_csv(folder / file, parse_options=options)
-        for name in table.column_names:
-            kind = next((c for start, c in classes.items() if name.startswith(start)), None)
-            if kind is not None and name.endswith(ending):
-                power = np.rint(table[name].to_numpy().astype(np.float64) * sign * PEAK_W).astype(np.int32)
-                found.append((name.removesuffix("_pload"), kind, power))
-    distinct: dict[str, tuple[str, str, npt.NDArray[np.int32]]] = {}
-    for name, kind, power in found:
-        distinct.setdefault(hashlib.sha256(power.tobytes()).hexdigest(), (name, kind, power))
-    names, kinds, series = zip(*distinct.values(), strict=True)
-    return list(names), list(kinds), np.stack(series).reshape(-1, N_DAYS, N_STEPS), len(found)
+        for column in table.column_names:
+            kind = next((c for start, c in classes.items() if column.startswith(start)), None)
+            if kind is None or not column.endswith(ending):
+                continue
+            power = np.rint(table[column].to_numpy().astype(np.float64) * sign * PEAK_W).astype(np.int32)
+            digest = hashlib.sha256(power.tobytes()).hexdigest()
+            if digest in seen:
+                twins.append(column.removesuffix("_pload"))
+                continue
+            seen.add(digest)
+            names.append(column.removesuffix("_pload"))
+            kinds.append(kind)
+            series.append(power)
+    return names, kinds, np.stack(series).reshape(-1, N_DAYS, N_STEPS), twins
 
 
 def calendar() -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -72,15 +85,40 @@ def calendar() -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     return kind, np.array([2 * SEASONS[day.month] for day in days], np.int64) + kind
 
 
-def compare(quick: bool = False, threads: int = 2, presets: list[str] | None = None) -> tuple[MethodComparison, int]:
-    """All methods on the year, and the number of profiles before equal ones were left out."""
-    names, kinds, power, n_given = profiles()
+@functools.cache
+def compare(
+    n_per_stratum: int = PER_STRATUM,
+    presets: tuple[str, ...] = tuple(PRESETS),
+    only: tuple[str, ...] = (),
+) -> MethodComparison:
+    """Methods on the year; `only` keeps the profiles of these classes, which changes no figure of theirs."""
+    names, kinds, power, _ = profiles()
     day_type, stratum = calendar()
-    n = _QUICK_PER_STRATUM if quick else _PER_STRATUM
-    events = placebo_events(day_type, stratum=stratum, n_per_stratum=n, seed=1)
-    grouped = np.isin(kinds, GROUPED)
-    sizes = [*GROUP_SIZES, int(grouped.sum())]
-    made = compare_methods(
-        power, events, presets=presets, classes=kinds, pods=names, group_sizes=sizes, grouped=grouped, n_threads=threads
-    )
-    return made, n_given
+    events = placebo_events(day_type, stratum=stratum, n_per_stratum=n_per_stratum, seed=1)
+    kept = np.isin(kinds, only) if only else np.ones(len(names), np.bool_)
+    grouped = np.isin(kinds, GROUPED)[kept]
+    sizes = [] if only else [*GROUP_SIZES, int(grouped.sum())]
+    return compare_methods(
+        power[kept], events, presets=presets, classes=np.array(kinds)[kept], pods=np.array(names)[kept],
+        group_sizes=sizes, grouped=grouped,
+    )  # fmt: skip
+
+
+def run(threads: int, quick: bool, rounds: int) -> list[dict[str, Any]]:
+    """One row for each class: the method with the lowest median OPI, and how clear that is."""
+    start = time.perf_counter()
+    compared = compare(1, tuple(PRESETS)[:3]) if quick else compare()
+    seconds = time.perf_counter() - start
+    rows: list[dict[str, Any]] = []
+    for row in compared.recommend():
+        rows.append({"name": f"baseline_accuracy/{row.customer_class}", "n_pods": row.n_pods, "method": row.method})
+        rows[-1] |= {"opi": row.median, "opi_p10": row.p10, "opi_p90": row.p90, "skill": row.skill}
+    n_runs = len(compared.methods) * len(compared.events) * len(compared.pods)
+    return [*rows, {"name": "baseline_accuracy/all", "n_pods": len(compared.pods), "n_baselines": n_runs, "s": seconds}]
+
+
+def write_table(rows: list[dict[str, Any]]) -> None:
+    """Write the page and its chart from the run that gave these rows."""
+    compared = compare()
+    PAGE.write_text(page(compared, profiles()[3], GROUPED), encoding="utf-8")
+    CHART.write_text(chart(compared), encoding="utf-8")

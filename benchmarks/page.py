@@ -53,6 +53,11 @@ TITLES = {
         "Accuracy of the linear method",
         "Largest gaps to AC over random loads, by number of loss sweeps, and of AC with loads and results in float32.",
     ),
+    "baseline_accuracy": (
+        "Accuracy of baselines",
+        "Method with the lowest median OPI over placebo events of SimBench's year, by class; skill: by which part it is"
+        " better than a baseline of zero. All figures: [baseline-accuracy.md](baseline-accuracy.md).",
+    ),
     "targets": ("Targets", "What the library promises itself, beside the figures above."),
     "floor": ("Floor", "Copying 1 GiB, bytes read and written counted."),
 }

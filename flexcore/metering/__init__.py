@@ -9,7 +9,8 @@ from flexcore.metering.control_match import draw_controls, match_controls
 from flexcore.metering.day_distance import match_day_distance, temperature_distance
 from flexcore.metering.accuracy import Accuracy, Screening, accuracy, error_sums, screen
 from flexcore.metering.baseline import BaselineResult, baseline
-from flexcore.metering.comparison import MethodComparison, Recommendation, compare_methods
+from flexcore.metering.comparison import compare_methods
+from flexcore.metering.comparison_result import MethodComparison, Recommendation
 from flexcore.metering.delivery import delivered_volume, net_by_aggregate
 from flexcore.metering.eligibility import Eligibility, count_readings, eligible_days, needed_steps
 from flexcore.metering.eligibility_rule import ELIGIBILITY, EligibilityRule, rule_for

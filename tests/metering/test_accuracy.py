@@ -41,9 +41,7 @@ def lists(values):
 def check(case, relative_to, alpha):
     made = accuracy(**case, n_groups=4, relative_to=relative_to, alpha=alpha)
     rows = lists(case["baseline_w"]), lists(case["metered_w"]), case["event"].tolist()
-    wanted = reference.accuracy(
-        *rows, case["group"].tolist(), case["delivered_w"].tolist(), relative_to, alpha
-    )
+    wanted = reference.accuracy(*rows, case["group"].tolist(), case["delivered_w"].tolist(), relative_to, alpha)
     empty = dict.fromkeys(MEASURES) | dict.fromkeys(("n_events", "n_steps", "n_unknown", "n_percent"), 0)
     for group in range(4):
         for name, value in wanted.get(group, empty).items():

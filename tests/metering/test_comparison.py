@@ -4,7 +4,7 @@ import pytest
 import flexcore as fx
 from flexcore.errors import OptionError, ValidationError
 from flexcore.metering import MISSING_W, PRESETS, BaselineRule, compare_methods, placebo_events
-from flexcore.metering.comparison import METRICS
+from flexcore.metering.comparison_result import METRICS
 from tests.reference import metering_accuracy as reference
 
 X_OF_Y = ("high_5_of_10", "rolling_10", "caiso_10_in_10")
@@ -211,3 +211,26 @@ def test_bad_input_is_refused(events):
             call("high_5_of_10")
     with pytest.raises(OptionError):
         made.recommend(metric="n_steps")
+
+
+def test_some_of_the_events_are_a_comparison_of_their_own(compared, events):
+    evening = events.window >= 3
+    some = compared.among(evening)
+    assert len(some.events) == evening.sum()
+    np.testing.assert_array_equal(some.events.during, events.during[evening])
+    both = some.sums.sum(axis=2) + compared.among(~evening).sums.sum(axis=2)
+    np.testing.assert_array_equal(both, compared.sums.sum(axis=2))
+    table, sizes = some.to_arrow(), some.by_size()
+    assert table.num_rows == compared.to_arrow().num_rows
+    assert sizes.num_rows == 3 * len(compared.methods)
+    with pytest.raises(ValidationError):
+        compared.among(evening[:-1])
+
+
+def test_the_share_of_unknown_quarter_hours_of_groups_is_that_of_their_pods(compared):
+    rows = {(row["n_pods"], row["method"]): row["unknown"] for row in compared.by_size().to_pylist()}
+    for method in compared.methods:
+        measured = compared.per_pod(method)
+        share = measured.n_unknown.sum() / (measured.n_unknown.sum() + measured.n_steps.sum())
+        assert rows[9, method] == pytest.approx(share)
+        assert 0 < share < 0.05
