@@ -18,6 +18,8 @@ NAIVE = {
     "control_group": "the controls are the other profiles of the class",
     "reference": "the fixed profile is the mean of the class over the like days of the look-back",
 }
+#: Presets that need temperatures: neither the data nor an installed package has those of 2016.
+WITH_TEMPERATURE = ("caiso_weather_match", "degree_hours")
 #: Methods of the chart, in the order of its colours.
 SHOWN = ("elexon_bl01", "caiso_10_in_10", "high_5_of_10", "meter_before", "nominated")
 _COLOURS = ("#0072b2", "#009e73", "#d55e00", "#cc79a7", "#7f7f7f")
@@ -56,9 +58,16 @@ def page(compared: MethodComparison, twins: Sequence[str], grouped: Sequence[str
     lines += ["\n## Bias of every method\n", *_matrix(rows, compared.classes, "bias")]
     lines += ["\nWhat the data do not have was replaced by something naive:\n"]
     lines += [f"- {name}: {NAIVE[PRESETS[name].method]}" for name in compared.methods if PRESETS[name].method in NAIVE]
-    if compared.skipped:
-        lines += ["\nNot measured, because the data have no such thing:\n"]
-        lines += [f"- {name}: {reason}" for name, reason in compared.skipped.items()]
+    lines += [
+        "\nWhere there is no figure, more than 5 % of the quarter-hours have no baseline: control groups need ten"
+    ]
+    lines += [
+        "others of the class, and for sums of PODs they are not tried, whose members would be each other's controls."
+    ]
+    if weather := [name for name in compared.skipped if name in WITH_TEMPERATURE]:
+        lines.append(f"\nNot measured, because the data have no temperature: {', '.join(weather)}.")
+    if other := [f"{name} ({why})" for name, why in compared.skipped.items() if name not in WITH_TEMPERATURE]:
+        lines.append(f"\nNot measured: {', '.join(other)}.")
     lines += ["\n## Groups\n", *_sizes(compared, grouped)]
     for name in compared.classes:
         lines += [f"\n## {name[0].upper()}{name[1:]}\n", *_class([row for row in rows if row["class"] == name])]
@@ -86,8 +95,14 @@ def _matrix(rows: list[Row], classes: Sequence[str], metric: str) -> list[str]:
 def class_line(row: Row) -> str:
     """One method as a line of a class's table."""
     cells = [_number(row[name], 3) for name in ("bias", "rrmse", "mape_mean", "mape_median", "opi")]
-    cells += [f"{_number(row['opi_p10'])}..{_number(row['opi_p90'])}", _number(row["opi_of_sum"], 3)]
-    return f"| {row['method']} | " + " | ".join(cells) + f" | {row['passed']} |"
+    cells += [
+        f"{_number(row['opi_p10'])}..{_number(row['opi_p90'])}",
+        _number(row["opi_of_sum"], 3),
+        str(row["passed"]),
+    ]
+    if row["unknown"] > MOST_UNKNOWN:
+        cells = [""] * len(cells)
+    return f"| {row['method']} | " + " | ".join(cells) + " |"
 
 
 def _class(rows: list[Row]) -> list[str]:

@@ -60,7 +60,11 @@ _EXPORTS: dict[str, str] = {
     "FlexcoreError": "flexcore.errors",
     "ValidationError": "flexcore.errors",
 }
-_MODULES: dict[str, str] = {"cities": "flexcore.study.cities", "schemes": "flexcore.market.schemes"}
+_MODULES: dict[str, str] = {
+    "cities": "flexcore.study.cities",
+    "metering": "flexcore.metering",
+    "schemes": "flexcore.market.schemes",
+}
 
 __all__ = sorted([*_EXPORTS, *_MODULES, "__version__"])
 

@@ -1,12 +1,14 @@
 """Every case of the benchmarks runs once on small sizes, and all engines agree; times are not looked at."""
 
 import json
+from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import accuracy
+from benchmarks import accuracy, baseline_accuracy, baseline_page
 from benchmarks.__main__ import main
 from benchmarks.targets import verdicts
+from flexcore.metering import PRESETS
 
 
 @pytest.fixture(scope="module")
@@ -133,3 +135,48 @@ def test_every_promise_finds_its_figures(report):
     assert sum("market" in name for name in names) >= 7
     assert sum("city day" in name or "day files" in name for name in names) == 4
     assert sum("baseline" in name for name in names) == 8
+
+
+CLASS_PRESETS = ("rolling_10", "high_5_of_10", "meter_before", "nominated")
+
+
+@pytest.mark.rule("ACC-01")
+@pytest.mark.parametrize("name", ["household", "EV at home"])
+def test_the_accuracy_of_baselines_in_the_reference_is_what_is_measured(name):
+    text = baseline_accuracy.PAGE.read_text(encoding="utf-8")
+    section = text.split(f"\n## {name[0].upper()}{name[1:]}\n")[1].split("\n## ")[0]
+    compared = baseline_accuracy.compare(presets=CLASS_PRESETS, only=("household", "EV at home"))
+    rows = [row for row in compared.to_arrow().to_pylist() if row["class"] == name]
+    assert len(rows) == len(CLASS_PRESETS)
+    for row in rows:
+        assert baseline_page.class_line(row) in section.splitlines(), (
+            "run `python -m benchmarks baseline_accuracy --table`"
+        )
+
+
+def test_the_reference_has_the_accuracy_of_every_preset_or_says_why_not():
+    text = baseline_accuracy.PAGE.read_text(encoding="utf-8")
+    missing = [name for name in PRESETS if f"\n| {name} |" not in text and f"Not tried: {name} (" not in text]
+    assert not missing, "run `python -m benchmarks baseline_accuracy --table`"
+
+
+def test_the_profiles_are_distinct_and_all_classes_have_some():
+    names, kinds, power, twins = baseline_accuracy.profiles()
+    assert len(names) == len(set(names)) == len({row.tobytes() for row in power}) == 115
+    assert set(kinds) == set(baseline_accuracy.CLASSES.values()) | set(baseline_accuracy.PLANTS.values())
+    assert twins == ["APLS_0.5202"]
+    text = baseline_accuracy.PAGE.read_text(encoding="utf-8")
+    assert "115 distinct profiles of 2016" in text
+    assert "ODbL" in text
+
+
+def test_the_page_of_baselines_and_its_chart_are_written(tmp_path, monkeypatch):
+    few = tuple(PRESETS)[:3]
+    compared = baseline_accuracy.compare(1, few)
+    monkeypatch.setattr(baseline_accuracy, "compare", lambda: compared)
+    monkeypatch.setattr(baseline_accuracy, "PAGE", tmp_path / "page.md")
+    monkeypatch.setattr(baseline_accuracy, "CHART", tmp_path / "page.svg")
+    baseline_accuracy.write_table([])
+    text = (tmp_path / "page.md").read_text(encoding="utf-8")
+    assert all(text.count(f"\n| {name} |") == 18 for name in few)  # five summary tables and one of each class
+    assert ElementTree.parse(tmp_path / "page.svg").getroot().tag.endswith("svg")

@@ -74,7 +74,8 @@ def compare_methods(
     Notes
     -----
     No method sees the readings of the event quarter-hours. A method that lacks an input (FX-B006) is listed in
-    `skipped`. A POD without a baseline or reading in a quarter-hour is left out of its groups there.
+    `skipped`. A POD without a baseline or reading in a quarter-hour is left out of its groups there. Control groups
+    have no figures for groups and classes, whose PODs would be each other's controls.
     """
     power = as_power_w(power_w, "power_w", shape=(None, len(events.day_type), events.n_steps))
     n_pods = len(power)
@@ -99,10 +100,14 @@ def compare_methods(
     sums = np.zeros((len(rules), n_pods, len(events), N_SUMS), np.int64)
     group_sums = np.zeros((len(rules), n_parts, len(events), N_SUMS), np.int64)
     skipped: dict[str, str] = {}
+    # members of an aggregate would stand for each other: over a whole class the controls add up to the truth itself
+    circular = {k for k, rule in enumerate(rules.values()) if rule.method == "control_group"}
     for e in range(len(events)):
         for k, estimate, truth in _estimates(power, class_of, events, e, rules, given, skipped, n_threads):
             every = np.ones(truth.shape[1], np.bool_)
             sums[k, :, e] = error_sums(estimate, truth, every, n_threads=n_threads)
+            if k in circular:
+                estimate = np.full_like(estimate, MISSING_W)
             made, read, n_gone = (
                 np.concatenate(side) for side in zip(*(_added(estimate, truth, part) for part in parts), strict=True)
             )

@@ -234,3 +234,33 @@ def test_the_share_of_unknown_quarter_hours_of_groups_is_that_of_their_pods(comp
         share = measured.n_unknown.sum() / (measured.n_unknown.sum() + measured.n_steps.sum())
         assert rows[9, method] == pytest.approx(share)
         assert 0 < share < 0.05
+
+
+def test_controls_within_an_aggregate_do_not_vouch_for_it(events):
+    rule = BaselineRule("control_group", min_controls=2)
+    made = compare_methods(readings(), events, presets={"control": rule}, group_sizes=(2, 9))
+    assert np.isfinite(made.per_pod("control").opi).all()
+    assert np.isnan(made.per_group("control").opi).all()
+    assert np.isnan(made.per_class("control").opi).all()
+    assert made.by_size()["unknown"].to_pylist() == [1.0, 1.0]
+
+
+def test_naive_inputs_are_those_of_their_definition(events):
+    power = np.where(readings() == MISSING_W, 700, readings())
+    kinds = ["a"] * 5 + ["b"] * 4
+    rules = {"control": BaselineRule("control_group", min_controls=3), "fixed": BaselineRule("reference")}
+    made = compare_methods(power, events, presets=rules | {"match": PRESETS["pjm_match_day"]}, classes=kinds)
+    assert made.methods == ("control", "fixed")
+    assert "day_score" in made.skipped["match"]
+    e, steps = 7, events.during[7]
+    day = int(events.day[e])
+    first, like = events.reference_days(e)
+    for pod in range(9):
+        same = [other for other in range(9) if kinds[other] == kinds[pod]]
+        others = [power[other, day, steps] for other in same if other != pod]
+        base = np.rint(np.mean(others, axis=0))
+        assert made.sums[0, pod, e, 2] == (base - power[pod, day, steps]).sum()
+        past = np.rint(power[same][:, first:day][:, like].mean(axis=(0, 1)))[steps]
+        assert made.sums[1, pod, e, 2] == (past - power[pod, day, steps]).sum()
+    named = compare_methods(power, events, presets=["pjm_match_day"])
+    assert named.skipped == {}
