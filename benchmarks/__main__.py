@@ -13,9 +13,7 @@ from benchmarks.timing import ROUNDS, machine
 #: File of each subject; the floor is the last.
 SUBJECTS = (
     "compile", "power_flow", "meshed", "capability", "market", "continuous_book", "baseline", "reading_files",
-    "settle_files", "growth", "memory", "accuracy", "floor",
-    "compile", "power_flow", "meshed", "capability", "market", "continuous_book", "growth", "memory", "accuracy",
-    "baseline_accuracy", "floor",
+    "settle_files", "growth", "memory", "accuracy", "baseline_accuracy", "floor",
 )  # fmt: skip
 #: Subjects that write a table of the documentation.
 WITH_TABLE = ("accuracy", "baseline_accuracy")

@@ -1,16 +1,15 @@
 """Metering: readings as they arrive, the baseline that would have been, and the volume delivered between the two."""
 
+from flexcore.metering.accuracy import Accuracy, Screening, accuracy, error_sums, screen
 from flexcore.metering.baseline import baseline
 from flexcore.metering.baseline_result import BaselineResult
 from flexcore.metering.baseline_rule import BaselineRule
 from flexcore.metering.batches import baseline_batches
 from flexcore.metering.calendar import Calendar
-from flexcore.metering.control_match import draw_controls, match_controls
-from flexcore.metering.day_distance import match_day_distance, temperature_distance
-from flexcore.metering.accuracy import Accuracy, Screening, accuracy, error_sums, screen
-from flexcore.metering.baseline import BaselineResult, baseline
 from flexcore.metering.comparison import compare_methods
 from flexcore.metering.comparison_result import MethodComparison, Recommendation
+from flexcore.metering.control_match import draw_controls, match_controls
+from flexcore.metering.day_distance import match_day_distance, temperature_distance
 from flexcore.metering.delivery import delivered_volume, net_by_aggregate
 from flexcore.metering.eligibility import Eligibility, count_readings, eligible_days, needed_steps
 from flexcore.metering.eligibility_rule import ELIGIBILITY, EligibilityRule, rule_for
@@ -27,11 +26,10 @@ from flexcore.metering.monitoring import (
 from flexcore.metering.monitoring_rules import MONITOR_RULES, MonitorRule
 from flexcore.metering.monitoring_state import Alarms, MonitorRun, MonitorState, MonitorStep
 from flexcore.metering.nomination import nominate
+from flexcore.metering.placebo import PlaceboEvents, placebo_events
 from flexcore.metering.presets import PRESETS
 from flexcore.metering.reading_files import DayFiles, open_day, write_readings
 from flexcore.metering.reading_rows import RowReader
-from flexcore.metering.placebo import PlaceboEvents, placebo_events
-from flexcore.metering.presets import PRESETS, BaselineRule
 from flexcore.metering.readings import MISSING_W, Readings, collect_readings, day_steps, simulate_readings
 from flexcore.metering.stream import BaselineFiles, baseline_files
 
@@ -40,6 +38,7 @@ __all__ = [
     "MISSING_W",
     "MONITOR_RULES",
     "PRESETS",
+    "Accuracy",
     "Alarms",
     "BaselineFiles",
     "BaselineResult",
@@ -50,33 +49,31 @@ __all__ = [
     "EligibilityRule",
     "EventRuns",
     "GroupBaselines",
+    "MethodComparison",
     "MonitorRule",
     "MonitorRun",
     "MonitorState",
     "MonitorStep",
-    "Readings",
-    "RowReader",
-    "assemble_history",
-    "Accuracy",
-    "BaselineResult",
-    "BaselineRule",
-    "MethodComparison",
     "PlaceboEvents",
     "Readings",
     "Recommendation",
+    "RowReader",
     "Screening",
     "accuracy",
+    "assemble_history",
     "baseline",
     "baseline_batches",
     "baseline_files",
     "baseline_of_groups",
     "collect_readings",
+    "compare_methods",
     "correct_readings",
     "count_readings",
     "day_steps",
     "delivered_volume",
     "draw_controls",
     "eligible_days",
+    "error_sums",
     "import_readings",
     "is_linear",
     "match_controls",
@@ -88,16 +85,10 @@ __all__ = [
     "net_by_aggregate",
     "nominate",
     "open_day",
-    "rule_for",
-    "set_points",
-    "compare_methods",
-    "day_steps",
-    "delivered_volume",
-    "error_sums",
-    "net_by_aggregate",
-    "nominate",
     "placebo_events",
+    "rule_for",
     "screen",
+    "set_points",
     "simulate_readings",
     "temperature_distance",
     "write_readings",

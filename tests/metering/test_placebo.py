@@ -28,7 +28,8 @@ def draw(year):
     try:
         return placebo_events(**year)
     except ValidationError as error:
-        assert error.codes == ("FX-B051",)
+        if error.codes != ("FX-B051",):
+            raise
 
 
 @given(st.integers(0, 2**32))
