@@ -3,7 +3,7 @@
 import numpy as np
 
 from flexcore.kernels._jit import inner
-from flexcore.kernels._simd import WIDTH, any_less, load, magnitude, rint, store, where_less, whole_quotient
+from flexcore.kernels._simd import WIDTH, any_less, load, magnitude, rint, spread, store, where_less, whole_quotient
 
 MISSING = np.int32(-(2**31))
 LARGEST = 2.0**31 - 1.0
@@ -31,13 +31,15 @@ def event_runs(event, row, run_start, run_end):
 def write_means(total, n, ratio, shift, lo, hi, baseline_out, i):
     """Round steps lo..hi of one POD from sums of n readings each; return the status bits that came up."""
     inverse = 1.0 / n
-    overflows = False
+    largest = spread(0.0)
     t = lo
     while t + WIDTH <= hi:
         value = rint(whole_quotient(load(total, 0, t), n, inverse) * ratio + shift)
-        overflows |= any_less(LARGEST, magnitude(value))
-        store(baseline_out, i, t, where_less(LARGEST, magnitude(value), GONE, value))
+        size = magnitude(value)
+        largest = where_less(largest, size, size, largest)
+        store(baseline_out, i, t, where_less(LARGEST, size, GONE, value))
         t += WIDTH
+    overflows = any_less(LARGEST, largest)
     while t < hi:
         value = np.rint(total[0, t] / n * ratio + shift)
         overflow = abs(value) > LARGEST

@@ -50,32 +50,42 @@ BORROW = 3
 # rows of marks on steps: 0.0 or 1.0, and the number of the step
 ON_EVENT, WINDOW, IN_WINDOW, NEEDED, STEP = 0, 1, 2, 3, 4
 _SEEN = -(2.0**31) + 0.5  # readings lie above, MISSING below
-_AHEAD = 1  # PODs whose readings the processor is asked for before they are needed
+_AHEAD = 1  # the POD after this one is fetched while this one is computed
 
 
 @inner
-def _score_days(flat, first_row, order, asked, n, blocks, n_event_blocks, n_blocks, marks, points, gone):
+def _score_days(flat, first_row, ahead, half, order, asked, n, blocks, n_event_blocks, n_blocks, marks, points, gone):
     """Write sums over the event of the next n days, and whether one lacks a step in the vectors of needed ones.
 
-    Return whether any does.
+    Return whether any does; `gone` is written only then. Meanwhile the first half of the POD that starts at row
+    `ahead` is fetched, some lines with each day: all at once would fill the queue of the processor, and this POD would
+    wait for that one.
     """
     n_steps = flat.shape[1]
-    any_gone = False
+    line = per_line(flat)
+    share = (half // n + line - 1) // line * line
+    lowest = spread(0.0)
     for k in range(n):
         row = first_row + order[asked + k]
-        total = spread(0.0)
-        lacks = False
+        for at in range(k * share, (k + 1) * share, line):
+            fetch_ahead(flat, ahead, at)
+        inside = spread(0.0)
         for j in range(n_event_blocks):
             t = blocks[j]
             value = load_some(flat, row, t, n_steps - t)
-            total = total + value * load(marks, ON_EVENT, t)
-            lacks |= any_less(value, _SEEN)
+            inside = inside + value * load(marks, ON_EVENT, t)
+            lowest = smaller(lowest, value)
         for j in range(n_event_blocks, n_blocks):
             t = blocks[j]
-            lacks |= any_less(load_some(flat, row, t, n_steps - t), _SEEN)
-        points[k] = np.int64(whole_total(total))
-        gone[k] = lacks
-        any_gone |= lacks
+            lowest = smaller(lowest, load_some(flat, row, t, n_steps - t))
+        points[k] = np.int64(whole_total(inside))
+    any_gone = any_less(lowest, _SEEN)
+    if any_gone:
+        for k in range(n):
+            gone[k] = False
+            for j in range(n_blocks):
+                t = blocks[j]
+                gone[k] |= any_less(load_some(flat, first_row + order[asked + k], t, n_steps - t), _SEEN)
     return any_gone
 
 
@@ -127,8 +137,11 @@ def _whole_day(flat, row, masked, excluded, x, d):
 
 
 @inner
-def _sum_days(flat, first_row, taken, n_taken, total):
-    """Write the sum of the days taken; return whether a reading is missing. Four vectors at once stay in registers."""
+def _sum_days(flat, first_row, ahead, half, taken, n_taken, total):
+    """Write the sum of the days taken; return whether a reading is missing. Four vectors at once stay in registers.
+
+    Meanwhile the second half of the POD that starts at row `ahead` is fetched.
+    """
     n_steps = flat.shape[1]
     la = lb = lc = ld = spread(0.0)
     t = 0
@@ -136,6 +149,9 @@ def _sum_days(flat, first_row, taken, n_taken, total):
         a = b = c = d = spread(0.0)
         for k in range(n_taken):
             row = first_row + taken[k]
+            fetch_ahead(flat, ahead, half)
+            fetch_ahead(flat, ahead, half + per_line(flat))
+            half += 2 * per_line(flat)
             va, vb = load(flat, row, t), load(flat, row, t + WIDTH)
             vc, vd = load(flat, row, t + 2 * WIDTH), load(flat, row, t + 3 * WIDTH)
             a, b, c, d = a + va, b + vb, c + vc, d + vd
@@ -199,10 +215,9 @@ def x_of_y(
     taken = np.empty(n_candidates + 1, np.int64)
     blocks = np.empty(padded, np.int64)
     n_runs = n_event = n_order = n_blocks = n_event_blocks = 0
+    half = n_days * n_steps // 2
     for i in range(i0, i1):
-        if i + _AHEAD < n_pods:
-            for t in range(0, n_days * n_steps, per_line(flat)):
-                fetch_ahead(flat, (i + _AHEAD) * n_days, t)
+        ahead = min(i + _AHEAD, n_pods - 1) * n_days
         x = i if excluded.shape[0] > 1 else 0
         z = i if eligible.shape[0] > 1 else 0
         status = 0
@@ -249,7 +264,7 @@ def x_of_y(
             while n_found < n_candidates and n_asked < n_order:
                 n_asking = min(n_candidates - n_found, n_order - n_asked)
                 any_gone = _score_days(
-                    flat, i * n_days, order, n_asked, n_asking, blocks, n_event_blocks, n_blocks, marks,
+                    flat, i * n_days, ahead, half, order, n_asked, n_asking, blocks, n_event_blocks, n_blocks, marks,
                     points_of_days, gone,
                 )  # fmt: skip
                 if by_event and not any_gone:
@@ -318,7 +333,7 @@ def x_of_y(
             used_out[i, day[k]] = chosen
             at += chosen
         # 4. sums; the common case has nothing missing or excluded, and needs no counts of its own
-        counted = _sum_days(flat, i * n_days, taken, n_taken, total) or has_excluded
+        counted = _sum_days(flat, i * n_days, ahead, half, taken, n_taken, total) or has_excluded
         if counted:
             for t in range(n_steps):
                 total[0, t] = 0.0
