@@ -157,3 +157,7 @@ def test_an_amount_without_anybody_to_take_it_is_refused():
     with pytest.raises(SettlementError, match="FX-S001"):
         share_exactly([1], [0, 0], [2**62, 2**62])
     assert share_exactly([2**62], [0, 0], [2**61, 2**61]).tolist() == [2**61, 2**61]
+    # a float sum of these is 2^62, to the last bit
+    with pytest.raises(SettlementError, match="FX-S001"):
+        share_exactly([5, 2**62], [1, 0, 1, 1], [2**62, 1, 1, 1])
+    assert share_exactly([2**62], [0, 0], [2**62 - 1, 1]).tolist() == [2**62 - 1, 1]
