@@ -186,7 +186,7 @@ CODES: dict[str, str] = {
     "FX-S040": "a statement is asked for a BSP or a POD that has no line",
     "FX-S041": "the rows, names or reference days of a statement do not fit the settlement",
     "FX-S042": "a run folder has no statements: it holds no settlement",
-    "FX-S030": "a folder that a run cites holds no run",
+    "FX-S030": "a folder that a run cites holds no settlement of its day",
     "FX-C001": "SimBench has no network of that code",
     "FX-C010": "the files in a folder belong to different runs, or to an unfinished one",
     "FX-C011": "a seed is not a whole number from 0",

@@ -12,6 +12,7 @@ from flexcore.errors import FileError
 from flexcore.metering.reading_layout import published, refuse, sync
 
 MANIFEST = "manifest.json"
+_ASIDE = ("files", "cites", "reason")
 
 
 @contextmanager
@@ -36,12 +37,13 @@ def publish_folder(folder: Path, out: str | os.PathLike[str], manifest: Mapping[
         Of `temporary_folder`; its files are synced already.
     out : path
     manifest : mapping
-        With "digest" of the content and the names of the "files" in order.
+        What tells the result from others, its "digest" among it; the names of the "files" in order; and, which does not
+        tell results apart, what the run "cites" and the "reason".
 
     Raises
     ------
     FileError
-        FX-B066 if `out` exists and its manifest has another digest.
+        FX-B066 if `out` exists and its manifest says that it is another result.
     """
     target = Path(out)
     with published(folder / MANIFEST) as temporary:
@@ -52,7 +54,8 @@ def publish_folder(folder: Path, out: str | os.PathLike[str], manifest: Mapping[
         return tuple(str(target / name) for name in manifest["files"])
     try:
         earlier = read_manifest(target)
-        same, files = earlier["digest"] == manifest["digest"], tuple(str(target / name) for name in earlier["files"])
+        same = all(earlier[name] == value for name, value in manifest.items() if name not in _ASIDE)
+        files = tuple(str(target / name) for name in earlier["files"])
     except (FileError, KeyError, TypeError):
         same, files = False, ()
     if not same or not all(Path(name).exists() for name in files):

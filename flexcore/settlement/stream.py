@@ -1,5 +1,7 @@
 """The settlement of a city day from files: readings to baselines, delivered volumes, lines and shares of PODs."""
 
+import hashlib
+import json
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, Future, as_completed, wait
@@ -97,7 +99,8 @@ def settle_files(
         Folder for `lines.parquet`, `pod_lines.parquet` and `totals.parquet`; it appears when it is whole, and the same
         settlement again leaves it as it is.
     cites : path, optional
-        Folder of the run that this one corrects; its digest is kept in the manifest.
+        Folder of the run of the day that this one corrects; its digest is kept in the manifest. A run that comes out as
+        the one it would correct cites nothing.
     reason : str
         Why it was corrected.
     parts, executor : optional
@@ -113,7 +116,7 @@ def settle_files(
     SettlementError
         As `settle`; FX-S004 also where an order is given twice.
     FileError
-        As `baseline_files`; FX-S030 `cites` holds no run.
+        As `baseline_files`; FX-S030 `cites` holds no settlement of the day.
     ValidationError
         FX-A001 to FX-A010 the table of orders, FX-B003 an order of a POD without readings, FX-M203 a step outside the
         day.
@@ -123,12 +126,15 @@ def settle_files(
     Memory holds orders, baselines and readings of the PODs that have orders, and no other: at the peak about 2.2 kB for
     each row.
     """
-    cited = None if cites is None else read_manifest(cites)["digest"]
+    cited = None if cites is None else read_manifest(cites)
     inputs, pods = open_inputs(
         history, today, None, preset=preset, eligible=eligible, excluded=excluded, today_excluded=today_excluded,
         touched=touched, verify=verify, n_threads=n_threads,
     )  # fmt: skip
     day = inputs.today.day
+    if cited is not None and not ("n_lines" in cited and (cited.get("date"), cited.get("tz")) == (str(day.date), day.tz)):
+        name = os.fspath(cites or "")
+        refuse("FX-S030", f"{name} holds no settlement of {day.date}, {day.tz}", field="cites", ids=[name])
     rows = _rows(orders, pods, day.n_steps)
     inputs = _with_events(inputs, rows)
     if executor is None:
@@ -157,8 +163,12 @@ def settle_files(
     files: tuple[str, ...] = ()
     if out is not None:
         about = {"digest": result.digest, "date": str(day.date), "tz": day.tz, "n_lines": len(result.lines)}
-        if cited is not None:
-            about |= {"cites": cited, "reason": reason}
+        if str(keys.type) != "int64":
+            # the digest of `settle` holds the places of these PODs, not their names
+            names = keys.take(np.unique(result.pod_lines.row)).to_pylist()
+            about["pods"] = hashlib.sha256(json.dumps(names).encode()).hexdigest()
+        if cited is not None and any(cited.get(name) != value for name, value in about.items()):
+            about |= {"cites": cited["digest"], "reason": reason}
         files = _write(result, keys, Path(out), about)
     return SettlementFiles(result, keys, ordered.status, files)
 

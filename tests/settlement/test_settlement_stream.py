@@ -193,6 +193,39 @@ def test_a_corrected_reading_changes_only_its_lines_and_the_new_run_cites_the_ol
     assert correct(run, calm.result, "idle") is run
 
 
+@pytest.mark.rule("SET-04")
+def test_other_pods_or_another_day_with_the_same_numbers_are_another_run(tmp_path):
+    power = np.random.default_rng(8).integers(500, 6000, (4, 3, 96)).astype(np.int32)
+
+    def settle(who, day, out="run", terms=TERMS, **options):
+        names = [f"{who}{k}" for k in range(3)]
+        paths = [tmp_path / f"{who}-{day.date}-{d}.parquet" for d in range(4)]
+        for d, path in enumerate(paths):
+            fx.write_readings(path, day.shift(d - 3), names, power[d])
+        orders = {"pod": names, "operator": 0, "aggregate": 0, "direction": 0, "step": 70, "ordered_w": 900}
+        return fx.settle_files(
+            orders, paths[:-1], paths[-1], terms, preset=RULE, out=tmp_path / out, **options
+        ), json.loads((tmp_path / out / "manifest.json").read_text())
+
+    first, about = settle("A", DAY)
+    for who, day in (("B", DAY), ("A", DAY.shift(7))):
+        with pytest.raises(FileError, match="FX-B066"):
+            settle(who, day)
+    # only a settlement of the same day can be corrected
+    fx.baseline_files(
+        [tmp_path / f"A-{DAY.date}-{d}.parquet" for d in range(3)], tmp_path / f"A-{DAY.date}-3.parquet",
+        np.arange(96) == 70, preset=RULE, out=tmp_path / "base",
+    )  # fmt: skip
+    for day, cites in ((DAY.shift(7), "run"), (DAY, "base")):
+        with pytest.raises(FileError, match="FX-S030"):
+            settle("A", day, out="no", cites=tmp_path / cites)
+        assert not (tmp_path / "no").exists()
+    # what corrects nothing is the run itself, as with `correct`
+    assert settle("A", DAY, cites=tmp_path / "run", reason="none")[1] == about
+    assert settle("A", DAY, out="copy", cites=tmp_path / "run", reason="none")[1] == about
+    assert settle("B", DAY, out="other", cites=tmp_path / "run", reason="names")[1]["cites"] == first.result.digest
+
+
 def test_executors_and_parts_change_nothing(tmp_path):
     rng = np.random.default_rng(12)
     pods, paths, _ = city(tmp_path, rng)
