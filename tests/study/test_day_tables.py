@@ -8,8 +8,9 @@ import pytest
 from flexcore import MarketDay, cities, run_day
 from flexcore.errors import OptionError
 from flexcore.grid.power_flow import power_flow
+from flexcore.study.cities.source import city_calendar
 from flexcore.study.day_columns import COLUMNS, column_spec
-from flexcore.study.delivery import _baselines
+from flexcore.study.delivery import _baselines, _eligible
 from flexcore.study.planning import plan_day
 from flexcore.study.registration import register_city
 from flexcore.units import DOWN, UP
@@ -85,7 +86,8 @@ def test_sessions_and_baselines_never_see_the_truth(city, day, plan):
     np.testing.assert_array_equal(again.awards_w, plan.awards_w)
     pods = np.arange(5, dtype=np.int32)
     readings = np.zeros((5, day.n_steps), np.int32)
-    baseline_w, *_ = _baselines(blind, day, pods, readings, readings > 0, readings > 0, 1)
+    eligible = _eligible(day, city_calendar(), np.zeros((2, 2, *readings.shape), np.int64), 8)
+    baseline_w, *_ = _baselines(blind, day, eligible, pods, readings, readings > 0, readings > 0, 1)
     assert baseline_w.any()
 
 
