@@ -158,4 +158,4 @@ def _with_penalty(run: SettlementResult, charge: npt.NDArray[np.int64], stamp: s
     new_lines = replace(lines, penalty_ueur=charge.copy(), net_ueur=lines.pay_ueur - charge + lines.availability_ueur)
     new_pods = replace(pods, penalty_ueur=shares, net_ueur=pods.pay_ueur - shares + pods.availability_ueur)
     digest = hashlib.sha256((stamp + run.digest).encode()).hexdigest()
-    return SettlementResult(new_lines, new_pods, totals_of(new_lines), run.terms, digest)
+    return SettlementResult(new_lines, new_pods, totals_of(new_lines), run.terms, digest, run.split, capped=True)

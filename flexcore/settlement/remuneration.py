@@ -246,7 +246,13 @@ def _refuse_double_orders(book: _Book) -> None:
         found.raise_errors(SettlementError)
 
 
-def _settle(book: _Book, terms: SettlementTerms, missing: str, split_by: str, n_threads: int) -> SettlementResult:
+def _settle(
+    book: _Book,
+    terms: SettlementTerms,
+    missing: str,
+    split_by: Literal["delivered", "factors", "equal"],
+    n_threads: int,
+) -> SettlementResult:
     from flexcore.kernels.settlement.remuneration import list_entries, split_lines, sum_lines
 
     clip = int(terms.netting == "pod")
@@ -321,7 +327,7 @@ def _settle(book: _Book, terms: SettlementTerms, missing: str, split_by: str, n_
     line = np.repeat(np.arange(len(counts)), counts)
     net = pay - penalty + availability
     pods = PodLines(line, row, book.pod[row], ordered, delivered, available, pay, penalty, availability, net)
-    return SettlementResult(lines, pods, totals_of(lines), terms, _digest(book, terms, missing, split_by))
+    return SettlementResult(lines, pods, totals_of(lines), terms, _digest(book, terms, missing, split_by), split_by)
 
 
 def _digest(book: _Book, terms: SettlementTerms, missing: str, split: str) -> str:

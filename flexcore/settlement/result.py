@@ -1,7 +1,7 @@
 """What a settlement gives: lines, POD shares of them, totals; frozen arrays of whole numbers."""
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -173,6 +173,10 @@ class SettlementResult:
     digest : str
         SHA-256 of everything that decides the result, in an order that does not depend on the order of the rows (where
         PODs have keys): equal digests, equal results.
+    split : {"delivered", "factors", "equal"}
+        How PODs share the amounts of their lines.
+    capped : bool
+        True if `cap_penalties` has been at the penalties.
     """
 
     lines: SettlementLines
@@ -180,3 +184,5 @@ class SettlementResult:
     totals: SettlementTotals
     terms: SettlementTerms
     digest: str
+    split: Literal["delivered", "factors", "equal"] = "delivered"
+    capped: bool = False

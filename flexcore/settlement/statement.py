@@ -70,6 +70,8 @@ class BspStatement:
         One row for each operator and POD: sums of its shares.
     changes : pyarrow.Table
         Lines that differ from the run that is cited: net before and after.
+    not_compared : tuple of str
+        Runs that are cited and were not given: nothing is known of what changed against them.
     ledger_leaf : str or None
         Place in the ledger; None until there is one.
     """
@@ -82,6 +84,7 @@ class BspStatement:
     lines: Any
     pods: Any
     changes: Any
+    not_compared: tuple[str, ...] = ()
     ledger_leaf: str | None = None
 
     def totals(self, *keys: str) -> Any:
@@ -189,13 +192,20 @@ def bsp_statement(
     Raises
     ------
     SettlementError
-        FX-S040 if no day knows the BSP, FX-S041 if rows, names and result of a day do not fit.
+        FX-S040 if no day knows the BSP, FX-S041 if rows, names and result of a day do not fit, or a day is given twice.
     """
     import pyarrow as pa
 
     period = [days] if isinstance(days, SettledDay) else sorted(days, key=lambda day: str(day.day.date))
     if not any((day.bsp_ids == bsp).any() for day in period):
         _refuse(f"no settled day knows the BSP {bsp!r}", bsp)
+    dates = [str(day.day.date) for day in period]
+    twice = sorted({date for date in dates if dates.count(date) > 1})
+    if twice:
+        found = Findings("statement")
+        hint = "a day is settled by its last run; those that it corrects go to cited="
+        found.add("FX-S041", f"{len(twice)} days are given twice", ids=twice, hint=hint)
+        found.raise_errors(SettlementError)
     earlier = {run.run_id: run for run in cited}
     lines, pods, changes = [], [], []
     for day in period:
@@ -226,6 +236,7 @@ def bsp_statement(
         every,
         _sums(pa.concat_tables(pods), ("operator", "pod")),
         pa.concat_tables(changes),
+        tuple(day.run.cites for day in period if day.run.cites and day.run.cites not in earlier),
     )
 
 
@@ -325,7 +336,8 @@ def pod_statement(day: SettledDay, pod: str) -> PodStatement:
     Raises
     ------
     SettlementError
-        FX-S040 if the POD has no line, FX-S041 if rows, names and result of the day do not fit.
+        FX-S040 if the POD has no line, FX-S041 if rows, names and result of the day do not fit, or two BSPs have lines
+        of the POD (AGG-03).
     """
     day.check()
     result = day.run.result
@@ -333,10 +345,15 @@ def pod_statement(day: SettledDay, pod: str) -> PodStatement:
     share = np.flatnonzero(np.isin(result.pod_lines.row, rows))
     if not share.size:
         _refuse(f"the POD {pod!r} has no line in the settlement of {day.day.date}", pod)
-    owner = day.bsp_of_aggregate[result.lines.aggregate[result.pod_lines.line[share[0]]]]
+    owners = np.unique(day.bsp_of_aggregate[result.lines.aggregate[result.pod_lines.line[share]]])
+    if owners.size > 1:
+        found = Findings("statement")
+        names = ", ".join(day.bsp_ids[owners].tolist())
+        found.add("FX-S041", f"the POD {pod!r} has lines of several BSPs, {names} (AGG-03)", ids=[pod])
+        found.raise_errors(SettlementError)
     return PodStatement(
         pod,
-        str(day.bsp_ids[owner]),
+        str(day.bsp_ids[owners[0]]),
         str(day.day.date),
         RunFacts.of(day.run),
         result.terms,

@@ -132,7 +132,9 @@ def settle_files(
         touched=touched, verify=verify, n_threads=n_threads,
     )  # fmt: skip
     day = inputs.today.day
-    if cited is not None and not ("n_lines" in cited and (cited.get("date"), cited.get("tz")) == (str(day.date), day.tz)):
+    if cited is not None and not (
+        "n_lines" in cited and (cited.get("date"), cited.get("tz")) == (str(day.date), day.tz)
+    ):
         name = os.fspath(cites or "")
         refuse("FX-S030", f"{name} holds no settlement of {day.date}, {day.tz}", field="cites", ids=[name])
     rows = _rows(orders, pods, day.n_steps)

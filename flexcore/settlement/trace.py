@@ -113,17 +113,17 @@ def shares_again(total: int, weights: list[int], fallback: list[int]) -> list[in
     return [-part for part in result] if total < 0 else result
 
 
-def factor_again(paid: int, ordered: int, points: tuple[tuple[int, int], ...]) -> int:
-    """Pay factor at paid / ordered in parts per million, half-even; the last one where nothing is ordered."""
+def factor_again(counted: int, ordered: int, points: tuple[tuple[int, int], ...]) -> int:
+    """Pay factor at counted / ordered in parts per million, half-even; the last one where nothing is ordered."""
     if ordered == 0:
         return points[-1][1]
-    last = sum(paid * ONE_PPM >= ratio * ordered for ratio, _ in points) - 1
+    last = sum(counted * ONE_PPM >= ratio * ordered for ratio, _ in points) - 1
     if last < 0:
         return points[0][1]
     if last == len(points) - 1:
         return points[last][1]
     (x0, y0), (x1, y1) = points[last], points[last + 1]
-    return half_even_int(y0 * (x1 - x0) * ordered + (y1 - y0) * (paid * ONE_PPM - x0 * ordered), (x1 - x0) * ordered)
+    return half_even_int(y0 * (x1 - x0) * ordered + (y1 - y0) * (counted * ONE_PPM - x0 * ordered), (x1 - x0) * ordered)
 
 
 def trace(day: SettledDay, pod: str, *, line: int | None = None) -> Trace:
@@ -147,7 +147,8 @@ def trace(day: SettledDay, pod: str, *, line: int | None = None) -> Trace:
     -----
     Baselines of X of Y and of meter-before-meter-after are computed again from the readings of the reference days that
     were used; the choice of days, and baselines of other methods, are taken as given and marked so. So are the energies
-    of the other PODs of a line, and amounts that other columns of the settlement hold.
+    of the other PODs of a line, shares by factors of the provider, what the cap of a period leaves of a penalty, and
+    amounts that other columns of the settlement hold.
     """
     shares = day.run.result.pod_lines
     mine = np.flatnonzero(day.row_pod_id[shares.row] == pod) if len(shares) else np.zeros(0, np.int64)
@@ -224,32 +225,35 @@ def _line(day: SettledDay, share: int) -> list[TraceStep]:
 
     n = f"sum over {len(inside)} PODs"
     order = add("SET-03", "ordered energy of the line", n, lines.ordered_wqh[line], sum(ordered), "W qh")
-    gave = add("SET-03", "delivered energy of the line", n, lines.delivered_wqh[line], sum(delivered), "W qh")
-    cap = order * terms.cap_ppm // ONE_PPM
-    paid = add(
-        "SET-01", "paid energy", f"{gave}, not below 0 and not above {cap}",
-        lines.paid_wqh[line], min(max(gave, 0), cap), "W qh",
-    )  # fmt: skip
-    owed = order * (ONE_PPM - terms.tolerance_ppm) // ONE_PPM
-    short = add(
-        "SET-01", "shortfall", f"{owed} - {gave}, not below 0",
-        lines.shortfall_wqh[line], max(owed - gave, 0) if order else 0, "W qh",
-    )  # fmt: skip
+    add("SET-03", "delivered energy of the line", n, lines.delivered_wqh[line], sum(delivered), "W qh")
+    quarters = _measured(day, line)
+    caps = [o * terms.cap_ppm // ONE_PPM for o, _ in quarters]
+    how = " + ".join(f"({d}, not below 0 and not above {cap})" for (_, d), cap in zip(quarters, caps, strict=True))
+    again = sum(min(max(d, 0), cap) for (_, d), cap in zip(quarters, caps, strict=True))
+    paid = add("SET-01", "paid energy", how, lines.paid_wqh[line], again, "W qh")
+    owed = [o * (ONE_PPM - terms.tolerance_ppm) // ONE_PPM for o, _ in quarters]
+    how = " + ".join(f"({due} - {d}, not below 0)" for (_, d), due in zip(quarters, owed, strict=True))
+    again = sum(max(due - d, 0) for (_, d), due in zip(quarters, owed, strict=True)) if order else 0
+    short = add("SET-01", "shortfall", how, lines.shortfall_wqh[line], again, "W qh")
     price = add(
         "SET-01", "price", "mean of the orders' prices, weighted by energy",
         lines.price_ueur_per_mwh[line], _mean_price(day, inside, int(lines.unit[line])), "micro-EUR/MWh",
     )  # fmt: skip
+    counted, asked = _in_scope(day, line)
     factor = add(
-        "SET-01", "pay factor", f"at {paid} / {order}",
-        lines.factor_ppm[line], factor_again(paid, order, terms.factor_ppm), "ppm",
+        "SET-01", "pay factor", f"at {counted} / {asked}, of the {terms.factor_scope}",
+        lines.factor_ppm[line], factor_again(counted, asked, terms.factor_ppm), "ppm",
     )  # fmt: skip
     pay = add(
         "SET-01", "pay of the line", f"{paid} x {price} x {factor} / (4,000,000 x 1,000,000)",
         lines.pay_ueur[line], half_even_int(paid * price * factor, WQH_PER_MWH * ONE_PPM), "micro-EUR",
     )  # fmt: skip
+    uncapped = half_even_int(short * terms.penalty_ueur_per_mwh, WQH_PER_MWH)
+    how = f"{short} x {terms.penalty_ueur_per_mwh} / 4,000,000"
+    is_less = result.capped and int(lines.penalty_ueur[line]) < uncapped
+    how += f" is {uncapped}; less by the cap of the period" if is_less else ""
     penalty = add(
-        "SET-01", "penalty of the line", f"{short} x {terms.penalty_ueur_per_mwh} / 4,000,000",
-        lines.penalty_ueur[line], half_even_int(short * terms.penalty_ueur_per_mwh, WQH_PER_MWH), "micro-EUR",
+        "SET-01", "penalty of the line", how, lines.penalty_ueur[line], uncapped, "micro-EUR", given=is_less
     )  # fmt: skip
     open_w, rate = sum(available), terms.availability_ueur_per_mw_h
     held = add(
@@ -257,15 +261,24 @@ def _line(day: SettledDay, share: int) -> list[TraceStep]:
         lines.availability_ueur[line], half_even_int(open_w * rate, WQH_PER_MWH), "micro-EUR",
     )  # fmt: skip
     at = int(np.flatnonzero(inside == share)[0])
+    missed = [o - d for o, d in zip(ordered, delivered, strict=True)]
+    if is_less:
+        missed = shares_again(uncapped, missed if result.split == "delivered" else [1] * len(inside), ordered)
     own = {}
     for name, total, weights, what in (
         ("pay", pay, delivered, "what each POD delivered"),
-        ("penalty", penalty, [o - d for o, d in zip(ordered, delivered, strict=True)], "each POD's shortfall"),
+        ("penalty", penalty, missed, "each POD's penalty without the cap" if is_less else "each POD's shortfall"),
         ("availability", held, available, "each POD's availability"),
     ):
+        if result.split == "equal" and not (is_less and name == "penalty"):
+            weights, what = [1] * len(inside), "the number of PODs"
         again = shares_again(total, weights, ordered)[at]
         how = f"share of {total} by {what}, {max(weights[at], 0)} of {sum(max(w, 0) for w in weights)}"
-        own[name] = add("SET-03", f"{name} of the POD", how, getattr(shares, f"{name}_ueur")[share], again, "micro-EUR")
+        by_factors = result.split == "factors"
+        if by_factors:
+            how = f"share of {total} by the provider's factors"
+        value = getattr(shares, f"{name}_ueur")[share]
+        own[name] = add("SET-03", f"{name} of the POD", how, value, again, "micro-EUR", given=by_factors)
     others = _others(shares, share)
     for name, value in others.items():
         add("SET-03", f"{name} of the POD", "as the settlement has it", value, None, "micro-EUR", given=True)
@@ -274,6 +287,45 @@ def _line(day: SettledDay, share: int) -> list[TraceStep]:
     add("SET-03", "net of the POD", how, shares.net_ueur[share], net, "micro-EUR", given=bool(any(others.values())))
     steps.append(_cents(day, line))
     return steps
+
+
+def _measured(day: SettledDay, line: int) -> list[tuple[int, int]]:
+    """Ordered and delivered energy of a line as cap and shortfall look at it: of the unit, or of each quarter-hour."""
+    result = day.run.result
+    shares, lines, terms = result.pod_lines, result.lines, result.terms
+    if terms.measured_per == "unit":
+        return [(int(lines.ordered_wqh[line]), int(lines.delivered_wqh[line]))]
+    part = np.ix_(shares.row[shares.line == line], np.flatnonzero(day.unit_of_step == lines.unit[line]))
+    ordered, base, read = (values[part].astype(np.int64) for values in (day.orders_w, day.baseline_w, day.metered_w))
+    sign = 1 if lines.direction[line] == UP else -1
+    known = (ordered > 0) & (base != MISSING_W) & (read != MISSING_W)
+    gave = np.where(known, sign * (base - read), 0)
+    gave = np.maximum(gave, 0) if terms.netting == "pod" else gave
+    quarters = zip(ordered.sum(axis=0).tolist(), gave.sum(axis=0).tolist(), strict=True)
+    return [(order, delivered) for order, delivered in quarters if order]
+
+
+def _in_scope(day: SettledDay, line: int) -> tuple[int, int]:
+    """Counted and ordered energy that the pay factor of a line looks at: of the line, its event, or the period."""
+    lines, terms = day.run.result.lines, day.run.result.terms
+    scope = [line]
+    if terms.factor_scope != "line" and lines.ordered_wqh[line]:
+        same = lines.ordered_wqh > 0
+        for column in (lines.operator, lines.aggregate, lines.direction):
+            same &= column == column[line]
+        of_unit = {int(lines.unit[other]): other for other in np.flatnonzero(same).tolist()}
+        units = set(of_unit)
+        if terms.factor_scope == "event":
+            first = last = int(lines.unit[line])
+            while first - 1 in units:
+                first -= 1
+            while last + 1 in units:
+                last += 1
+            units = set(range(first, last + 1))
+        scope = [of_unit[unit] for unit in units]
+    quarters = [quarter for other in scope for quarter in _measured(day, other)]
+    counted = sum(min(delivered, order * terms.cap_ppm // ONE_PPM) for order, delivered in quarters if order)
+    return max(counted, 0), sum(order for order, _ in quarters)
 
 
 def _others(shares: Any, share: int) -> dict[str, int]:

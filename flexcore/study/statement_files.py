@@ -103,15 +103,9 @@ def settled_day(run: DayRun) -> SettledDay:
 
 
 def _columns(kind: type[Columns], table: Table, given: dict[str, Any]) -> dict[str, Any]:
-    """Columns of a result by name; one that the table does not have holds zeros."""
-    have = set(table.column_names)
+    """Columns of a result by name."""
     return {
-        field.name: given[field.name]
-        if field.name in given
-        else integers(table, field.name)
-        if field.name in have
-        else np.zeros(table.num_rows, np.int64)
-        for field in fields(kind)
+        field.name: given[field.name] if field.name in given else integers(table, field.name) for field in fields(kind)
     }
 
 

@@ -15,6 +15,7 @@ from flexcore.settlement import (
     SettledDay,
     SettlementTerms,
     bsp_statement,
+    cap_penalties,
     correct,
     finalise,
     open_run,
@@ -211,6 +212,59 @@ def test_the_chain_can_be_read_and_names_its_rules():
     assert trace(day, "nobody").steps == ()
 
 
+@pytest.mark.parametrize(
+    ("how", "split"),
+    [
+        ({"measured_per": "quarter_hour"}, "delivered"),
+        ({"factor_scope": "event"}, "delivered"),
+        ({"factor_scope": "period", "measured_per": "quarter_hour", "netting": "pod"}, "delivered"),
+        ({}, "equal"),
+        ({}, "factors"),
+    ],
+)
+@pytest.mark.parametrize("cap", [False, True])
+def test_the_chain_follows_every_kind_of_terms(how, split, cap):
+    for seed in range(3):
+        day = settled(seed)
+        terms = SettlementTerms(
+            penalty_ueur_per_mwh=40_000_007, availability_ueur_per_mw_h=3_333_333, cap_ppm=900_000,
+            tolerance_ppm=50_000, factor_ppm=((0, 0), (500_000, 0), (950_000, 1_000_000)), **how,
+        )  # fmt: skip
+        factors = None
+        if split == "factors":
+            # one row for each group, which takes the whole of every line
+            group = list(zip(day.row_operator, day.row_aggregate, day.row_direction, strict=True))
+            alone = np.array([group.index(key) == i for i, key in enumerate(group)])
+            keep = np.flatnonzero(alone)
+            names = ("orders_w", "baseline_w", "metered_w", "row_operator", "row_direction", "row_aggregate",
+                     "row_price", "row_pod_id")  # fmt: skip
+            day = dataclasses.replace(day, **{name: getattr(day, name)[keep] for name in names})
+            factors = np.full(len(keep), 1_000_000)
+        result = settle(
+            day.orders_w, day.baseline_w, day.metered_w, terms, direction=day.row_direction,
+            aggregate=day.row_aggregate, operator=day.row_operator, price_ueur_per_mwh=day.row_price,
+            pod=[int(name.removeprefix("POD-")) for name in day.row_pod_id.tolist()], available_w=day.orders_w,
+            unit_of_step=day.day.hour_of_step, missing="zero", split=split, split_factor_ppm=factors,
+        )  # fmt: skip
+        if cap:
+            result = cap_penalties([result], cap_ppm=500_000).results[0]
+        day = dataclasses.replace(day, run=open_run(str(day.day.date), result))
+        given = set()
+        for pod in sorted(set(day.row_pod_id.tolist())):
+            found = trace(day, pod)
+            assert [step for step in found.steps if not step.agrees] == []
+            given |= {step.name for step in found.not_computed if step.rule.startswith("SET")}
+        expected = {"penalty of the line"} if cap else set()
+        if split == "factors":
+            expected |= {"pay of the POD", "penalty of the POD", "availability of the POD"}
+        assert given == expected
+        # a wrong amount is seen
+        lines = result.lines
+        wrong = dataclasses.replace(result, lines=dataclasses.replace(lines, pay_ueur=lines.pay_ueur + 1))
+        wrong = dataclasses.replace(day, run=open_run(str(day.day.date), wrong))
+        assert not trace(wrong, str(day.row_pod_id[0])).agrees
+
+
 def test_without_evidence_a_baseline_is_said_to_be_given():
     day = dataclasses.replace(settled(2), evidence={})
     one = pod_statement(day, str(day.row_pod_id[0]))
@@ -290,7 +344,12 @@ def corrected(again, day, first, bsp):
     assert {
         tuple(row[k] for k in keys): (row["before_ueur"], row["after_ueur"]) for row in found.changes.to_pylist()
     } == expected
-    assert bsp_statement(again, bsp).changes.num_rows == 0  # the run that is cited was not given
+    assert found.not_compared == ()
+    alone = bsp_statement(again, bsp)  # the run that is cited was not given
+    assert alone.changes.num_rows == 0
+    assert alone.not_compared == (first.run_id,)
+    with pytest.raises(SettlementError, match=r"FX-S041.*given twice"):
+        bsp_statement([day, again], bsp)
 
 
 def test_amounts_join_by_name():
@@ -312,6 +371,9 @@ def test_what_does_not_fit_is_refused():
     ):  # fmt: skip
         with pytest.raises(SettlementError, match="FX-S041"):
             bsp_statement(dataclasses.replace(day, **wrong), "BSP-A")
+    both = dataclasses.replace(day, row_pod_id=np.full(len(day.row_pod_id), "POD-0"))
+    with pytest.raises(SettlementError, match="AGG-03"):
+        pod_statement(both, "POD-0")
     pod = next(p for p, e in day.evidence.items() if e.dates)
     short = dataclasses.replace(day.evidence[pod], dates=("2026-01-01",))
     with pytest.raises(SettlementError, match="FX-S041"):

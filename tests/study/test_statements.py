@@ -93,6 +93,10 @@ def test_a_run_read_back_gives_the_same_statements(run, day, tmp_path):
     assert example_pod(again) == pod
     assert pod_statement(again, pod).trace == pod_statement(day, pod).trace
     assert pod_statement(again, pod).lines.equals(pod_statement(day, pod).lines)
+    lines = bsp_statement(again, pod_statement(again, pod).bsp).lines.to_pylist()
+    assert all(row["counted_wqh"] == min(row["delivered_wqh"], row["ordered_wqh"]) for row in lines)
+    assert all(0 <= row["event"] <= row["unit"] for row in lines)
+    assert any(row["ratio_ppm"] for row in lines)
 
 
 def test_alarms_of_the_day_are_those_of_its_orders_and_readings(run):
@@ -183,6 +187,10 @@ def test_a_correction_is_shown_beside_the_run_that_it_cites(day, tmp_path):
     assert "meter re-issued" in page.shown
     assert first.run_id in page.shown
     assert "0.012345" in page.shown
+    alone = bsp_statement(dataclasses.replace(day, run=run), bsp)
+    page = Page(write_bsp_statement(alone, tmp_path / "alone.html"))
+    assert "not at hand" in page.shown
+    assert "No line of this BSP changed" not in page.shown
 
 
 def test_a_wrong_number_is_shown_as_wrong(day, tmp_path):

@@ -140,8 +140,12 @@ def _corrections(statement: BspStatement) -> Section:
     rows = statement.changes.to_pylist()
     why = "; ".join(f"run {run.cites} of {run.period}{f', {run.reason}' if run.reason else ''}" for run in cited)
     lead = f"Corrects {esc(why)}."
+    unknown = set(statement.not_compared)
+    if unknown:
+        lead += f" What changed is not shown: {len(unknown):,} of the cited runs are not at hand."
     if not rows:
-        return Section("corrections", title, lead, [none("No line of this BSP changed.")])
+        nothing = [] if unknown else [none("No line of this BSP changed.")]
+        return Section("corrections", title, lead, nothing)
     cells = [
         (
             row["day"], row["operator"], row["aggregate"], row["direction"], row["unit"],

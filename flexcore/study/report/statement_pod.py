@@ -97,8 +97,8 @@ def _money(statement: PodStatement) -> Section:
         foot=("all", "", "", "", *foot),
     )
     lead = (
-        "Shares of the amounts of the aggregate, by what each POD delivered (rule SET-03), in exact micro-euros: cents "
-        "are rounded once, on the statement of the BSP."
+        "Shares of the amounts of the aggregate (rule SET-03; the chain says by what), in exact micro-euros: cents are "
+        "rounded once, on the statement of the BSP."
     )
     return Section("money", "Money", lead, [table])
 

@@ -107,7 +107,7 @@ def column_sum(table: Any, name: str) -> int:
     return int(sum(table.column(name).to_pylist()))
 
 
-def _per_mille(ppm: int) -> str:
+def _percent(ppm: int) -> str:
     return number(ppm / 10_000, 2, "%")
 
 
@@ -116,13 +116,23 @@ def terms_section(terms: tuple[SettlementTerms, ...]) -> Section:
     parts = []
     for one in terms:
         price = one.price_ueur_per_mwh
-        points = ", ".join(f"{_per_mille(f)} at {_per_mille(r)}" for r, f in one.factor_ppm)
+        points = ", ".join(f"{_percent(f)} at {_percent(r)}" for r, f in one.factor_ppm)
         facts = [
             ("price of energy", "as offered" if price is None else number(eur(price), 2, "EUR/MWh")),
-            ("paid up to", f"{_per_mille(one.cap_ppm)} of the order"),
+            ("paid up to", f"{_percent(one.cap_ppm)} of the order"),
             ("pay factor", "none" if one.factor_ppm == ((0, 1_000_000),) else points),
+            ("pay factor looks at", {"line": "the market time unit"}.get(one.factor_scope, f"the {one.factor_scope}")),
+            (
+                "cap and shortfall look at",
+                "the market time unit" if one.measured_per == "unit" else "each quarter-hour",
+            ),
             ("penalty", number(eur(one.penalty_ueur_per_mwh), 2, "EUR/MWh missing")),
-            ("tolerance", f"{_per_mille(one.tolerance_ppm)} of the order"),
+            ("tolerance", f"{_percent(one.tolerance_ppm)} of the order"),
+            *(
+                [("penalties of a period", f"up to {_percent(one.penalty_cap_ppm)} of its availability pay")]
+                if one.penalty_cap_ppm is not None
+                else []
+            ),
             ("availability", number(eur(one.availability_ueur_per_mw_h), 2, "EUR/MW and hour")),
             ("wrong way", "counts against the aggregate" if one.netting == "aggregate" else "counts as zero"),
             ("source", one.source or "not said"),
