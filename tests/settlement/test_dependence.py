@@ -26,7 +26,17 @@ class Day:
         self.rule = PRESETS[preset]
         self.history = rng.integers(-2000, 6000, (n_pods, 12, N_STEPS)).astype(np.int32)
         self.today = rng.integers(-2000, 6000, (n_pods, N_STEPS)).astype(np.int32)
-        self.nominated = rng.integers(-2000, 6000, (n_pods, N_STEPS)).astype(np.int32)
+        declared = rng.integers(-2000, 6000, (n_pods, N_STEPS)).astype(np.int32)
+        # what some methods ask for beside readings
+        self.given = {
+            "nominated_w": declared,
+            "day_score": np.arange(12) % 5,
+            "reference_w": declared[:1],
+            "reference_of": np.zeros(n_pods, int),
+            "temperature_c": np.linspace(0, 35, 12 * N_STEPS).reshape(12, N_STEPS),
+            "today_temperature_c": np.full(N_STEPS, 20.0),
+            "control_w": declared[:5],
+        }
         self.eligible = rng.random((n_pods, 12)) < 0.9
         self.pod = rng.integers(0, 2 * n_pods // 3, n_orders)
         self.operator, self.direction = rng.integers(0, 2, (2, n_orders))
@@ -42,9 +52,7 @@ class Day:
         self.event = held
 
     def baseline(self):
-        return baseline(
-            self.history, self.today, self.event, eligible=self.eligible, preset=self.rule, nominated_w=self.nominated
-        )
+        return baseline(self.history, self.today, self.event, eligible=self.eligible, preset=self.rule, **self.given)
 
     def settle(self):
         found = self.baseline()
