@@ -1,6 +1,7 @@
 """Remuneration: payment, penalty and availability of each line, exact in whole micro-EUR (SET-01 to SET-03)."""
 
 import hashlib
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -157,6 +158,9 @@ def _book(
         if available_w is None
         else as_int(available_w, "available_w", dtype=np.int32, shape=(n_rows, n_steps), lo=0)
     )
+
+    if not available.any():
+        available = available[:0]
 
     def per_row(values: npt.ArrayLike, name: str, **limits: Any) -> npt.NDArray[Any]:
         array = np.asarray(values)
@@ -333,26 +337,31 @@ def _settle(
 def _digest(book: _Book, terms: SettlementTerms, missing: str, split: str) -> str:
     """SHA-256 over terms and active rows in canonical order; what has no order or availability decides nothing."""
     rows = book.rows
-    whole_price = book.price if len(book.price) == 1 else None
+    terms = replace(terms, source="", unverified=())  # words about the numbers
     digest = hashlib.sha256(repr((terms, missing, split, book.orders.shape[1], len(rows))).encode())
     digest.update(book.unit_of_step.tobytes())
     for column in (book.operator, book.aggregate, book.direction, book.pod, book.share):
         if len(column) == 0:
             continue
         digest.update(np.ascontiguousarray(column[rows]).tobytes())
-    if whole_price is not None:
-        digest.update(whole_price.tobytes())
+    one_row, one_step = len(book.price) == 1, book.price.shape[1] == 1
+    used = np.zeros(book.orders.shape[1], np.bool_)
     for lo in range(0, len(rows), _ROWS):
         chunk = rows[lo : lo + _ROWS]
         orders = book.orders[chunk]
         digest.update(orders.tobytes())
         # readings, baselines and prices decide something only where there is an order
-        ordered = np.flatnonzero(orders > 0)
+        has_order = orders > 0
+        used |= has_order.any(axis=0)
+        ordered = np.flatnonzero(has_order)
         for array in (book.baseline, book.metered):
             digest.update(array[chunk].ravel()[ordered].tobytes())
         if len(book.available):
             digest.update(book.available[chunk].tobytes())
-        if whole_price is None:
+        if not one_row:
             prices = book.price[chunk]
-            digest.update((prices.ravel()[ordered] if prices.shape == orders.shape else prices).tobytes())
+            prices = np.where(has_order.any(axis=1), prices[:, 0], 0) if one_step else prices.ravel()[ordered]
+            digest.update(prices.tobytes())
+    if one_row:
+        digest.update(np.where(used.any() if one_step else used, book.price[0], 0).tobytes())
     return digest.hexdigest()

@@ -143,7 +143,7 @@ def test_no_amount_is_stored_as_a_float(result):
     found = list(numbers_of((run, account, changed)))
     assert len(found) > 45
     for path, value in found:
-        assert np.asarray(value).dtype.kind in "iu", path
+        assert np.asarray(value).dtype.kind in "iub", path
         if path.endswith(("_ueur", "_cents", "_per_mwh", "_wqh")):
             assert np.asarray(value).dtype == np.int64, path
     for table in (result.lines, result.pod_lines, result.totals, account, changed):

@@ -133,3 +133,27 @@ def test_results_give_arrow_tables():
     assert table.num_rows == len(result.lines)
     assert table.column("net_ueur").to_pylist() == result.lines.net_ueur.tolist()
     assert {str(field.type) for field in table.schema} == {"int8", "int64"}
+
+
+@pytest.mark.rule("SET-04")
+def test_what_decides_nothing_does_not_enter_the_digest():
+    day = book(6)
+    day["orders_w"][:, 5] = 0
+    day["orders_w"][3] = 0
+    available = np.zeros_like(day["orders_w"])
+    available[3, 7] = 100
+    by_step = np.arange(96)[np.newaxis]
+    by_row = np.arange(40)
+
+    def digest(terms=TERMS, **more):
+        return settle(**day, terms=terms, **more).digest
+
+    assert digest() == digest(dataclasses.replace(TERMS, source="another page", unverified=("cap_ppm",)))
+    assert digest() == digest(available_w=0 * available)
+    assert digest(price_ueur_per_mwh=by_step) == digest(price_ueur_per_mwh=np.where(by_step == 5, 99, by_step))
+    assert digest(price_ueur_per_mwh=by_step) != digest(price_ueur_per_mwh=np.where(by_step == 6, 99, by_step))
+    # row 3 has an availability, and no order
+    again = digest(price_ueur_per_mwh=np.where(by_row == 3, 99, by_row), available_w=available)
+    assert digest(price_ueur_per_mwh=by_row, available_w=available) == again
+    other = digest(price_ueur_per_mwh=np.where(by_row == 4, 99, by_row), available_w=available)
+    assert digest(price_ueur_per_mwh=by_row, available_w=available) != other
