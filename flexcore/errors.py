@@ -190,6 +190,7 @@ CODES: dict[str, str] = {
     "FX-C001": "SimBench has no network of that code",
     "FX-C010": "the files in a folder belong to different runs, or to an unfinished one",
     "FX-C011": "a seed is not a whole number from 0",
+    "FX-C012": "the files of a run were written by another version of flexcore",
     "FX-E001": "an optional package is missing",
     "FX-E002": "a method, engine or option of that name does not exist",
 }

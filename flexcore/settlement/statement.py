@@ -243,7 +243,7 @@ def bsp_statement(
 def _common(day: SettledDay, line: Int64s) -> dict[str, Any]:
     lines = day.run.result.lines
     first = np.searchsorted(day.unit_of_step, np.arange(int(day.unit_of_step.max(initial=0)) + 1))
-    starts = [day.day.label(int(step)) for step in first]
+    starts = [day.clock(int(step)) for step in first]
     return {
         "day": np.full(len(line), str(day.day.date)),
         "operator": OPERATORS[lines.operator[line]],
@@ -387,7 +387,7 @@ def _intervals(day: SettledDay, rows: Int64s) -> Any:
     return pa.table(
         {
             "step": pa.array(step.astype(np.int32)),
-            "start": pa.array([day.day.label(int(s)) for s in step], pa.string()),
+            "start": pa.array([day.clock(int(s)) for s in step], pa.string()),
             "operator": pa.array(OPERATORS[day.row_operator[row]].tolist(), pa.string()),
             "direction": pa.array(DIRECTIONS[day.row_direction[row]].tolist(), pa.string()),
             "baseline_w": _optional(base, has_base),
@@ -414,7 +414,7 @@ def _profile(day: SettledDay, rows: Int64s) -> Any:
     return pa.table(
         {
             "step": pa.array(np.arange(len(base), dtype=np.int32)),
-            "start": pa.array([day.day.label(step) for step in range(len(base))], pa.string()),
+            "start": pa.array([day.clock(step) for step in range(len(base))], pa.string()),
             "baseline_w": _optional(base, has_base),
             "metered_w": _optional(read, read != MISSING_W),
             "ordered_w": pa.array(ordered),

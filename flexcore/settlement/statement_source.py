@@ -137,6 +137,12 @@ class SettledDay:
     bsp_of_aggregate: Int64s
     evidence: Mapping[str, PodEvidence] = field(default_factory=dict)
 
+    def clock(self, step: int) -> str:
+        """Local clock time at the start of a step, with its zone in the hour that an autumn day has twice."""
+        start = self.day.start(step)
+        twice = start.replace(fold=1 - start.fold).utcoffset() != start.utcoffset()
+        return start.strftime("%H:%M %Z" if twice else "%H:%M")
+
     def check(self) -> None:
         """Raise SettlementError FX-S041 with everything in which rows, names and result do not fit together."""
         found = Findings("settled day")

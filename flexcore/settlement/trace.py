@@ -168,7 +168,7 @@ def _place(day: SettledDay, line: int) -> str:
     lines = day.run.result.lines
     operator = "local" if lines.operator[line] == LOCAL else "global"
     way = "up" if lines.direction[line] == UP else "down"
-    start = day.day.label(int(np.flatnonzero(day.unit_of_step == lines.unit[line])[0]))
+    start = day.clock(int(np.flatnonzero(day.unit_of_step == lines.unit[line])[0]))
     return f"{operator} {day.aggregate_ids[lines.aggregate[line]]} {way} {start}"
 
 
@@ -185,7 +185,7 @@ def _quarter_hours(day: SettledDay, pod: str, share: int, base: dict[int, tuple[
     version = "" if behind is None else f"version {behind.reading_version}"
     steps, total, parts = [], 0, []
     for t in np.flatnonzero((day.unit_of_step == lines.unit[line]) & (day.orders_w[row] > 0)).tolist():
-        clock = day.day.label(t)
+        clock = day.clock(t)
         read, expected = _watts(int(day.metered_w[row, t])), _watts(int(day.baseline_w[row, t]))
         steps.append(TraceStep(place, "MET-01", f"reading {clock}", version, read, None, "W", given=True))
         again, how = base.get(t, (None, "as the settlement was given it"))

@@ -308,6 +308,25 @@ def test_intervals_say_what_was_ordered_read_and_missed():
             assert row["deficiency_w"] == max(0, row["ordered_w"] - row["delivered_w"])
 
 
+def test_the_hour_that_comes_twice_is_told_apart():
+    day = settled(1, "2026-10-25")
+    orders = day.orders_w.copy()
+    orders[:, 4:20] = 1000
+    result = settle(
+        orders, day.baseline_w, day.metered_w, day.run.result.terms, direction=day.row_direction,
+        aggregate=day.row_aggregate, operator=day.row_operator, price_ueur_per_mwh=day.row_price,
+        unit_of_step=day.day.hour_of_step, missing="zero",
+    )  # fmt: skip
+    day = dataclasses.replace(day, orders_w=orders, run=open_run("2026-10-25", result), evidence={})
+    pod = str(day.row_pod_id[0])
+    starts = [row["start"] for row in pod_statement(day, pod).profile.to_pylist()]
+    assert len(set(starts)) == 100
+    assert starts[7:13:4] == ["01:45", "02:45 CEST"]
+    assert starts[12] == "02:00 CET"
+    parts = {step.part for step in trace(day, pod).steps if step.name == "paid energy"}
+    assert len(parts) == len([step for step in trace(day, pod).steps if step.name == "paid energy"])
+
+
 def test_the_order_of_the_rows_changes_no_statement():
     one, other = settled(5), settled(5, reorder=1)
     for bsp in ("BSP-A", "BSP-B"):

@@ -1,4 +1,5 @@
 import base64
+import dataclasses
 import json
 import re
 import sys
@@ -463,6 +464,11 @@ def test_files_of_two_runs_are_no_run(run, tmp_path):
         read_run(mixed)
     assert refused.value.codes == ("FX-C010",)
     assert refused.value.findings[0].ids == ("needs",)
+    table = run.tables["settlement_lines"].drop_columns(["event"])
+    dataclasses.replace(run, tables={**run.tables, "settlement_lines": table}).write(tmp_path / "older")
+    with pytest.raises(ValidationError, match=r"settlement_lines\.parquet has no column event") as refused:
+        read_run(tmp_path / "older")
+    assert refused.value.codes == ("FX-C012",)
 
 
 def test_a_run_that_is_interrupted_while_it_writes_cannot_be_read(run, tmp_path, monkeypatch):

@@ -42,7 +42,7 @@ def read_run(folder: str | Path) -> DayRun:
     FileNotFoundError
         If the folder lacks run.json or the file of a table.
     ValidationError
-        FX-C010 if the files belong to different runs.
+        FX-C010 if the files belong to different runs, FX-C012 if another version wrote them.
     """
     import pyarrow.parquet as pq
 
@@ -57,6 +57,10 @@ def read_run(folder: str | Path) -> DayRun:
             found.add(
                 "FX-C010", f"{name}.parquet and run.json belong to different runs", ids=[name], hint="run it again"
             )
+        lacking = [column for column in DAY_TABLES[name][1] if column not in table.column_names]
+        if lacking:
+            message = f"{name}.parquet has no column {', '.join(lacking)}: another version of flexcore wrote it"
+            found.add("FX-C012", message, ids=[name], hint="run it again")
     found.raise_errors(ValidationError)
     tables = {name: table.replace_schema_metadata(None) for name, table in tables.items()}
     day = MarketDay(about["day"], about.get("tz", "Europe/Rome"))
