@@ -8,15 +8,16 @@ import numpy as np
 
 from flexcore.errors import Findings, SettlementError
 from flexcore.metering.readings import MISSING_W
+from flexcore.settlement.availability import AvailabilityLines
+from flexcore.settlement.fees import FeeLines
 from flexcore.settlement.result import Columns, Int64s
 from flexcore.settlement.runs import SettlementRun, changed_lines
+from flexcore.settlement.statement_accounts import OPERATORS, accounts_of, contracts_of, is_summed, sums_of, table_of
 from flexcore.settlement.statement_source import PodEvidence, SettledDay
-from flexcore.settlement.statements import UEUR_PER_CENT
 from flexcore.settlement.terms import SettlementTerms
 from flexcore.settlement.trace import Trace, half_even_int, trace
-from flexcore.units import UP, half_even
+from flexcore.units import UP
 
-OPERATORS = np.array(["local", "global"])
 DIRECTIONS = np.array(["up", "down"])
 #: Columns that tell the lines of a statement apart.
 KEYS = ("day", "operator", "aggregate", "direction")
@@ -62,7 +63,8 @@ class BspStatement:
     terms : tuple of SettlementTerms
         Those that were applied, each once.
     accounts : pyarrow.Table
-        One row for each operator: sums, and `net_cents`, which is what is invoiced.
+        One row for each operator: sums of lines and contracts, fees, and `net_cents`, which is what is invoiced; as
+        `statements` has them.
     lines : pyarrow.Table
         One row for each day, operator, aggregate, direction and market time unit (with its start by the clock):
         energies and amounts of the line.
@@ -72,6 +74,8 @@ class BspStatement:
         Lines that differ from the run that is cited: net before and after.
     not_compared : tuple of str
         Runs that are cited and were not given: nothing is known of what changed against them.
+    contracts : pyarrow.Table
+        One row for each contract and month: quarter-hours kept and amounts of its availability.
     ledger_leaf : str or None
         Place in the ledger; None until there is one.
     """
@@ -84,12 +88,13 @@ class BspStatement:
     lines: Any
     pods: Any
     changes: Any
-    not_compared: tuple[str, ...] = ()
+    not_compared: tuple[str, ...]
+    contracts: Any
     ledger_leaf: str | None = None
 
     def totals(self, *keys: str) -> Any:
         """Sum the lines by some of `KEYS` (or all in one row without any), sorted by them; a pyarrow Table."""
-        return _sums(self.lines, keys)
+        return sums_of(self.lines, keys)
 
     @property
     def net_cents(self) -> int:
@@ -137,32 +142,12 @@ class PodStatement:
 
     def totals(self, *keys: str) -> Any:
         """Sum the shares by operator, aggregate, direction, or all in one row without any; a pyarrow Table."""
-        return _sums(self.lines, keys)
+        return sums_of(self.lines, keys)
 
 
 def amount_names(columns: type[Columns]) -> tuple[str, ...]:
     """Columns that hold amounts, in their order: what a settlement adds to its lines joins by its name."""
     return tuple(field.name for field in fields(columns) if field.name.endswith("_ueur"))
-
-
-def _summed(name: str) -> bool:
-    return name.endswith(("_ueur", "_wqh")) or name in ("n_missing", "n_lines", "n_shares")
-
-
-def _sums(table: Any, keys: Sequence[str]) -> Any:
-    import pyarrow as pa
-
-    names = [name for name in table.column_names if _summed(name)]
-    if not keys:
-        total = {name: pa.array([sum(table.column(name).to_pylist())], pa.int64()) for name in names}
-        return pa.table({"n_lines": pa.array([table.num_rows], pa.int64()), **total})
-    counted = table.append_column("n_lines", pa.array(np.ones(table.num_rows, np.int64)))
-    found = counted.group_by(list(keys), use_threads=False).aggregate([(name, "sum") for name in ["n_lines", *names]])
-    found = found.rename_columns([name.removesuffix("_sum") for name in found.column_names])
-    # local before global, up before down; the rest by name
-    backwards = {"operator", "direction"}
-    order = [(key, "descending" if key in backwards else "ascending") for key in keys]
-    return found.select([*keys, "n_lines", *names]).sort_by(order)
 
 
 def _refuse(message: str, name: str) -> None:
@@ -172,7 +157,12 @@ def _refuse(message: str, name: str) -> None:
 
 
 def bsp_statement(
-    days: SettledDay | Sequence[SettledDay], bsp: str, *, cited: Sequence[SettlementRun] = ()
+    days: SettledDay | Sequence[SettledDay],
+    bsp: str,
+    *,
+    cited: Sequence[SettlementRun] = (),
+    availability: AvailabilityLines | None = None,
+    fees: FeeLines | None = None,
 ) -> BspStatement:
     """Draw the statement of one BSP for a period.
 
@@ -184,6 +174,10 @@ def bsp_statement(
         Id of the BSP.
     cited : sequence of SettlementRun
         Earlier runs that those of the days correct: their lines are put beside the new ones.
+    availability : AvailabilityLines, optional
+        Availability of contracts for the period; aggregates by the positions of the days.
+    fees : FeeLines, optional
+        Fees of the market operator for the period; BSPs by the positions of the days.
 
     Returns
     -------
@@ -220,9 +214,7 @@ def bsp_statement(
         if before is not None:
             changes.append(_changes(day, before, of_bsp))
     every = pa.concat_tables(lines)
-    accounts = _sums(every, ("operator",))
-    net = np.asarray(accounts.column("net_ueur").to_numpy(), np.int64)
-    accounts = accounts.append_column("net_cents", pa.array(half_even(net, UEUR_PER_CENT)))
+    contracts = contracts_of(period, bsp, availability)
     if not changes:
         nobody = np.zeros(len(period[0].aggregate_ids), np.bool_)
         changes.append(_changes(period[0], period[0].run, nobody))
@@ -232,11 +224,12 @@ def bsp_statement(
         first if first == last else f"{first} to {last}",
         tuple(RunFacts.of(day.run) for day in period),
         tuple(dict.fromkeys(day.run.result.terms for day in period)),
-        accounts,
+        accounts_of(period, bsp, every, contracts, fees),
         every,
-        _sums(pa.concat_tables(pods), ("operator", "pod")),
+        sums_of(pa.concat_tables(pods), ("operator", "pod")),
         pa.concat_tables(changes),
         tuple(day.run.cites for day in period if day.run.cites and day.run.cites not in earlier),
+        contracts,
     )
 
 
@@ -254,28 +247,16 @@ def _common(day: SettledDay, line: Int64s) -> dict[str, Any]:
     }
 
 
-def _table(columns: dict[str, Any]) -> Any:
-    """Return an Arrow table whose texts are plain strings, also where it has no rows."""
-    import pyarrow as pa
-
-    return pa.table(
-        {
-            name: pa.array(values.tolist(), pa.string()) if np.asarray(values).dtype.kind == "U" else pa.array(values)
-            for name, values in columns.items()
-        }
-    )
-
-
 def _lines(day: SettledDay, line: Int64s) -> Any:
     lines = day.run.result.lines
     names = [field.name for field in fields(lines) if field.name not in ("operator", "aggregate", "direction", "unit")]
-    return _table({**_common(day, line), **{name: getattr(lines, name)[line] for name in names}})
+    return table_of({**_common(day, line), **{name: getattr(lines, name)[line] for name in names}})
 
 
 def _shares(day: SettledDay, share: Int64s) -> Any:
     shares = day.run.result.pod_lines
-    names = [field.name for field in fields(shares) if _summed(field.name)]
-    return _table(
+    names = [field.name for field in fields(shares) if is_summed(field.name)]
+    return table_of(
         {
             **_common(day, shares.line[share]),
             "pod": day.row_pod_id[shares.row[share]],
@@ -307,7 +288,7 @@ def _changes(day: SettledDay, before: SettlementRun, of_bsp: Any) -> Any:
     """Lines of a BSP that differ from the run that is cited."""
     found = changed_lines(before, day.run)
     mine = np.flatnonzero(of_bsp[found.aggregate])
-    return _table(
+    return table_of(
         {
             "day": np.full(len(mine), str(day.day.date)),
             "operator": OPERATORS[found.operator[mine]],

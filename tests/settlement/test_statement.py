@@ -11,6 +11,7 @@ from flexcore.errors import SettlementError
 from flexcore.metering import MISSING_W, PRESETS, baseline
 from flexcore.settlement import (
     TERMS,
+    AvailabilityLines,
     PodEvidence,
     SettledDay,
     SettlementTerms,
@@ -18,6 +19,7 @@ from flexcore.settlement import (
     cap_penalties,
     correct,
     finalise,
+    market_fees,
     open_run,
     pod_statement,
     statements,
@@ -292,6 +294,32 @@ def test_totals_add_up_whichever_way_they_are_cut():
     assert found.net_cents == cents[0, LOCAL] + cents[0, GLOBAL]
     assert [row["operator"] for row in found.accounts.to_pylist()] == ["local", "global"]
     assert found.ledger_leaf is None
+
+
+def test_contracts_and_fees_are_on_the_statement_as_statements_sums_them():
+    days = [settled(seed, date) for seed, date in ((3, "2026-03-28"), (6, "2026-03-30"))]
+    n = np.arange(6)
+    # aggregates of both BSPs; BSP-B has a contract with the local operator
+    amounts = {"due_ueur": 10**7 + n, "kept_ueur": 10**6 + 7 * n, "performance_ueur": n * 0, "net_ueur": 10**6 + 7 * n}
+    kept = AvailabilityLines(
+        operator=(n % 2).astype(np.int8), aggregate=n % 4, contract=n, month=n * 0 + 202603, quarters=n + 9, kept=n + 1,
+        refused=n * 0, deducted_ueur=amounts["due_ueur"] - amounts["net_ueur"], **amounts,
+    )  # fmt: skip
+    fees = market_fees([10**6, 3 * 10**6, 7], market=[0, 1, 1], bsp=[0, 1, 1], operator=[1, 0, 0], payer="half")
+    expected = statements(
+        [day.run.result for day in days], bsp_of_aggregate=days[0].bsp_of_aggregate, availability=kept, fees=fees
+    )
+    names = ("n_lines", "pay_ueur", "penalty_ueur", "availability_ueur", "fee_ueur", "net_ueur", "net_cents")
+    for position, bsp in enumerate(("BSP-A", "BSP-B")):
+        found = bsp_statement(days, bsp, availability=kept, fees=fees)
+        for row in found.accounts.to_pylist():
+            at = (expected.bsp == position) & (expected.operator == ["local", "global"].index(row["operator"]))
+            assert [row[name] for name in names] == [int(getattr(expected, name)[at][0]) for name in names]
+        assert found.net_cents == expected.net_cents[expected.bsp == position].sum()
+        assert found.contracts.num_rows == (days[0].bsp_of_aggregate[kept.aggregate] == position).sum() > 0
+    other = dataclasses.replace(days[1], bsp_of_aggregate=1 - days[1].bsp_of_aggregate)
+    with pytest.raises(SettlementError, match="FX-S041"):
+        bsp_statement([days[0], other], "BSP-A", availability=kept)
 
 
 def test_intervals_say_what_was_ordered_read_and_missed():

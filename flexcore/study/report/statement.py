@@ -37,6 +37,7 @@ def write_bsp_statement(statement: BspStatement, path: str | Path) -> Path:
         _invoice(statement),
         _hours(statement),
         _aggregates(statement),
+        *_contracts(statement),
         _corrections(statement),
         terms_section(statement.terms),
         run_section(statement.runs, statement.ledger_leaf),
@@ -69,9 +70,9 @@ def _invoice(statement: BspStatement) -> Section:
     ]
     foot = [
         "all",
-        f"{total['n_lines']:,}",
+        f"{column_sum(statement.accounts, 'n_lines'):,}",
         *(number(mwh(total[name]), 3) for name in ("ordered_wqh", "delivered_wqh", "paid_wqh")),
-        *(number(eur(total[name]), 6 if name == "net_ueur" else 2) for name in amounts),
+        *(number(eur(column_sum(statement.accounts, name)), 6 if name == "net_ueur" else 2) for name in amounts),
         number(statement.net_cents / 100, 2),
     ]
     table = sheet_table(
@@ -101,7 +102,7 @@ def _hours(statement: BspStatement) -> Section:
 
 def _aggregates(statement: BspStatement) -> Section:
     """Return totals by aggregate and direction, and by day if there are several."""
-    amounts = shown_amounts(statement.accounts)
+    amounts = shown_amounts(statement.lines)
     parts = []
     for keys, heads in (
         (("operator", "aggregate", "direction"), ("market", "aggregate", "direction")),
@@ -129,6 +130,31 @@ def _aggregates(statement: BspStatement) -> Section:
     return Section(
         "aggregates", "By aggregate and direction", "", parts if statement.lines.num_rows else [none("None.")]
     )
+
+
+def _contracts(statement: BspStatement) -> list[Section]:
+    """Return what is paid for the availability of contracts, if there are any."""
+    rows = statement.contracts.to_pylist()
+    if not rows:
+        return []
+    cells = [
+        (
+            row["operator"], row["aggregate"], row["contract"], f"{row['month'] // 100}-{row['month'] % 100:02}",
+            *(f"{row[name]:,}" for name in ("quarters", "kept", "refused")),
+            *(number(eur(row[name]), 6) for name in ("due_ueur", "deducted_ueur", "net_ueur")),
+        )
+        for row in rows
+    ]  # fmt: skip
+    foot = [number(eur(column_sum(statement.contracts, name)), 6) for name in ("due_ueur", "deducted_ueur", "net_ueur")]
+    table = sheet_table(
+        ["market", "aggregate", "contract", "month", "quarter-hours", "kept", "refused", "due EUR", "deducted EUR",
+         "net EUR"],
+        cells,
+        first=".k.k",
+        dense=True,
+        foot=("all", *[""] * 6, *foot),
+    )  # fmt: skip
+    return [Section("contracts", "Availability of contracts", "", [table])]
 
 
 def _corrections(statement: BspStatement) -> Section:
@@ -189,9 +215,8 @@ def _pods(statement: BspStatement) -> Section:
         foot=("all", "", *foot),
     )
     lead = (
-        "Shares add up to the amounts above, to the micro-euro. `flexcore statement --pod` shows one of them in full."
+        "Shares add up to the amounts by aggregate, to the micro-euro. <code>flexcore statement --pod</code> shows one "
+        "of them in full."
     )
     body = table if cells else none("None.")
-    return Section(
-        "pods", "PODs", lead.replace("`flexcore statement --pod`", "<code>flexcore statement --pod</code>"), [body]
-    )
+    return Section("pods", "PODs", lead, [body])

@@ -16,6 +16,7 @@ _AMOUNTS = {
     "pay_ueur": "pay",
     "penalty_ueur": "penalty",
     "availability_ueur": "availability",
+    "fee_ueur": "fees",
     "net_ueur": "net",
 }
 _SHEET = (
