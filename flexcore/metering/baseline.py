@@ -18,6 +18,7 @@ from flexcore.metering.baseline_result import (
     UNADJUSTED,
     WIDENED,
     BaselineResult,
+    check_apart,
 )
 from flexcore.metering.baseline_rule import BaselineRule
 from flexcore.metering.families.around_event import around_event, nominated
@@ -124,7 +125,8 @@ def baseline(
         Rebound and recovery quarter-hours of the controls: they count as not read.
     n_threads : int
     out : BaselineResult, optional
-        Result of an earlier call of the same shape; its arrays are overwritten and it is returned.
+        Result of an earlier call of the same shape and rule; its arrays are overwritten and it is returned. They may
+        not overlap an input.
 
     Returns
     -------
@@ -133,7 +135,7 @@ def baseline(
     Raises
     ------
     ValidationError
-        FX-A001 shapes, FX-A002 types, FX-A006 numbers out of range, FX-B004 a rule that contradicts itself, FX-B006 a
+        FX-A001 shapes, FX-A002 types, FX-A005 a result that does not fit or overlaps an input, FX-A006 numbers out of range, FX-B004 a rule that contradicts itself, FX-B006 a
         missing input, FX-B031 a row that points nowhere, FX-B032 a temperature that cannot be, FX-B033 a control named
         twice; FX-E002 an unknown preset.
 
@@ -170,6 +172,13 @@ def baseline(
     would matter today.
     """
     rule = rule_of(preset)
+    if out is not None:
+        check_apart(
+            out,
+            (history_w, today_w, event, eligible, excluded, today_excluded, day_score, nominated_w, reference_w,
+             reference_of, units, temperature_c, today_temperature_c, zone, day_off, control_w, control_of,
+             control_event, control_excluded),
+        )  # fmt: skip
     day = EventDay(today_w, event, today_excluded, n_threads, out)
     if rule.idle == "metered":
         need(rule, today_w=today_w)

@@ -1,11 +1,13 @@
 """What a baseline method gives: the baseline, how far the rule could be followed, and the days it used."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from flexcore.arrays import output
 from flexcore.errors import Findings
 from flexcore.metering.baseline_rule import BaselineRule
 from flexcore.metering.readings import Bools, Int32s
@@ -59,11 +61,23 @@ def result_arrays(
     out: BaselineResult | None, rule: BaselineRule, n_pods: int, n_days: int, n_steps: int
 ) -> BaselineResult:
     """Return `out` if it fits, or a new result whose arrays are still to be written."""
-    if out is None:
-        arrays = np.empty((n_pods, n_steps), np.int32), np.empty(n_pods, np.uint8), np.empty((n_pods, n_days), np.bool_)
-        return BaselineResult(*arrays, rule)
-    if out.rule != rule or out.baseline_w.shape != (n_pods, n_steps) or out.days_used.shape != (n_pods, n_days):
+    if out is not None and out.rule != rule:
         found = Findings("out")
-        found.add("FX-A005", "out comes from a call of another shape or rule")
+        found.add("FX-A005", "out comes from a call of another rule", hint="leave it out, or pass the rule that it has")
         found.raise_errors()
-    return out
+    power, status, used = (None, None, None) if out is None else (out.baseline_w, out.status, out.days_used)
+    fitting = BaselineResult(
+        output(power, "out.baseline_w", shape=(n_pods, n_steps), dtype=np.int32),
+        output(status, "out.status", shape=(n_pods,), dtype=np.uint8),
+        output(used, "out.days_used", shape=(n_pods, n_days), dtype=np.bool_),
+        rule,
+    )
+    return fitting if out is None else out
+
+
+def check_apart(out: BaselineResult, inputs: Iterable[object]) -> None:
+    """Refuse by FX-A005 a result whose arrays overlap an input: it would be read after it was overwritten."""
+    given = tuple(array for array in inputs if isinstance(array, np.ndarray))
+    for name in ("baseline_w", "status", "days_used"):
+        array = getattr(out, name)
+        output(array, f"out.{name}", shape=array.shape, dtype=array.dtype, inputs=given)

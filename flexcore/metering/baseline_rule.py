@@ -13,6 +13,12 @@ Adjustment = Literal["none", "additive", "multiplicative"]
 Join = Literal["before", "mean", "least", "largest"]
 Idle = Literal["baseline", "metered"]
 
+_NUMBERS = (
+    "n_candidates", "n_selected", "min_days", "low_use_ppm", "window_steps", "lead_steps", "ratio_ppm", "cap_w",
+    "guard_w", "before_steps", "before_gap", "after_steps", "after_gap", "weight_ppm", "level_steps",
+    "cooling_above_c100", "heating_below_c100", "min_controls",
+)  # fmt: skip
+
 #: Readings of one hour for which the regression's sums are exact in 64 bits.
 MOST_READINGS = 512
 
@@ -118,6 +124,15 @@ class BaselineRule:
             if value not in allowed:
                 found.add("FX-E002", f"{field}={value!r} does not exist", hint=f"use one of {', '.join(allowed)}")
         found.raise_errors(OptionError)
+        for field in _NUMBERS:
+            value = getattr(self, field)
+            optional = field in ("low_use_ppm", "cap_w") and value is None
+            for number in value if field == "ratio_ppm" and isinstance(value, tuple) else (value,):
+                if not optional and (type(number) is not int or abs(number) >= 1 << 31):
+                    found.add("FX-B004", f"{field} is {value!r}, expected whole numbers below 2^31")
+        if not isinstance(self.ratio_ppm, tuple) or len(self.ratio_ppm) != 2:
+            found.add("FX-B004", f"ratio_ppm is {self.ratio_ppm!r}, expected a tuple of a lower and an upper bound")
+        found.raise_errors(ValidationError)
         around = self.method == "meter_before_after"
         checks = (
             (1 <= self.min_days <= self.n_candidates, "min_days must lie in 1..n_candidates"),

@@ -157,24 +157,41 @@ def open_file(path: str | os.PathLike[str]) -> ReadingFile:
         hint = "write it again with smaller row groups"
         refuse("FX-B061", f"{name} has a row group of more than {MAX_GROUP_ROWS} PODs", ids=[name], hint=hint)
     first_row = np.concatenate([np.zeros(1, np.int64), np.cumsum([g.num_rows for g in groups], dtype=np.int64)])
-    at = next((c for c in range(footer.num_columns) if groups and groups[0].column(c).path_in_schema.startswith(
-        f"{COLUMN}.")), -1)  # fmt: skip
-    chunk = np.full((n_groups, 2), -1, np.int64)
-    for g, group in enumerate(groups):
-        column = group.column(at)
-        plain = (
-            column.compression == "UNCOMPRESSED"
-            and not column.has_dictionary_page
-            and set(column.encodings) <= {"PLAIN", "RLE"}
-            and column.physical_type == "INT32"
-            and column.num_values == group.num_rows * day.n_steps
-        )
-        begin, length = column.data_page_offset, column.total_compressed_size
-        if plain and begin >= 4 and length > 0 and begin + length <= status.st_size:
-            chunk[g] = begin, length
+    try:
+        chunk = _plain_chunks(groups, footer.num_columns, day.n_steps, status.st_size)
+    except (LookupError, ValueError) as error:
+        refuse("FX-B060", f"{name} has a footer that contradicts itself: {_first_line(error)}", ids=[name])
+        raise
     if first_row[-1] != footer.num_rows or (np.diff(first_row) < 0).any():
         refuse("FX-B060", f"{name} has a footer that contradicts itself", ids=[name])
     return ReadingFile(name, day, about["flexcore.kind"], first_row, chunk, stamp, tuple(schema.names))
+
+
+def _plain_chunks(groups: list[Any], n_columns: int, n_steps: int, size: int) -> npt.NDArray[np.int64]:
+    """Return where the readings of each row group lie, -1 where they cannot be one plain, uncompressed page.
+
+    The codec is told by the sizes, here and in the header of the page: pyarrow's `compression` ends the process where a
+    damaged footer names an unknown one.
+    """
+    chunk = np.full((len(groups), 2), -1, np.int64)
+    if not groups:
+        return chunk
+    leaves = [c for c in range(n_columns) if groups[0].column(c).path_in_schema.startswith(f"{COLUMN}.")]
+    if len(leaves) > 1:  # a column of another name begins alike
+        return chunk
+    for g, group in enumerate(groups):
+        column = group.column(leaves[0])
+        begin, length = column.data_page_offset, column.total_compressed_size
+        plain = (
+            length == column.total_uncompressed_size
+            and not column.has_dictionary_page
+            and set(column.encodings) <= {"PLAIN", "RLE"}
+            and column.physical_type == "INT32"
+            and column.num_values == group.num_rows * n_steps
+        )
+        if plain and begin >= 4 and length > 0 and begin + length <= size:
+            chunk[g] = begin, length
+    return chunk
 
 
 def _first_line(error: BaseException) -> str:
@@ -203,6 +220,8 @@ def _check_layout(name: str, schema: Any, about: dict[str, str]) -> MarketDay:
     except (KeyError, ValueError) as error:
         found.add("FX-B061", f"{name} does not say its day: {_first_line(error)}", ids=[name], hint=hint)
     about.setdefault("flexcore.kind", "readings")
+    if len(set(schema.names)) < len(schema.names):
+        found.add("FX-B061", f"{name} has two columns of one name: {schema.names}", ids=[name], hint=hint)
     kinds = {field.name: field.type for field in schema}
     key, power = kinds.get("pod"), kinds.get(COLUMN)
     if key is None or not (pa.types.is_int64(key) or pa.types.is_string(key)):
@@ -263,7 +282,7 @@ class DayFiles:
             try:
                 with pq.ParquetFile(file.path) as opened:
                     read = opened.read_row_groups(list(groups), columns=[name], use_threads=False)
-            except (OSError, pa.ArrowException) as error:
+            except (OSError, pa.ArrowException, ValueError) as error:
                 refuse("FX-B065", f"{file.path} cannot be read: {_first_line(error)}", ids=[file.path])
             start = a - int(file.first_row[groups[0]])
             column = read.column(name).combine_chunks()

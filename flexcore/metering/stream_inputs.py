@@ -200,20 +200,25 @@ def _touched(table: Any, pods: Any, today: MarketDay, days: tuple[DayFiles, ...]
         found = Findings("touched", len(keys))
         found.add("FX-B003", f"{unknown.size} rows name a POD without file row", rows=unknown, ids=keys[unknown])
         found.raise_errors()
-    at = np.full(len(keys), -2, np.int64)
-    step = np.zeros(len(keys), np.int64)
-    inside = (qh >= today.first_qh) & (qh < today.first_qh + today.n_steps)
-    at[inside] = -1
-    step[inside] = qh[inside] - today.first_qh
-    for d, (files, mapped) in enumerate(zip(days, steps, strict=True)):
-        past = files.day
-        inside = (qh >= past.first_qh) & (qh < past.first_qh + past.n_steps)
-        place = np.arange(past.n_steps)
-        if mapped is not None:
-            place = np.full(past.n_steps, -1, np.int64)
-            place[mapped[mapped >= 0]] = np.flatnonzero(mapped >= 0)
-        at[inside] = d
-        step[inside] = place[qh[inside] - past.first_qh]
-    keep = (at > -2) & (step >= 0)
-    order = np.flatnonzero(keep)[np.argsort(row[keep], kind="stable")]
-    return Touched(row[order], at[order], step[order], columns["event"][order])
+    places = [_shown(qh, today, None), *(_shown(qh, day.day, mapped) for day, mapped in zip(days, steps, strict=True))]
+    index = np.concatenate([which for which, _ in places])
+    step = np.concatenate([shown for _, shown in places])
+    at = np.repeat(np.arange(-1, len(days)), [len(which) for which, _ in places])
+    order = np.argsort(row[index], kind="stable")
+    index = index[order]
+    return Touched(row[index], at[order], step[order], columns["event"][index])
+
+
+def _shown(
+    qh: npt.NDArray[np.int64], day: MarketDay, steps: npt.NDArray[np.int64] | None
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Rows that lie in a day, each with every step of the event day that shows it: none, one, or two at a change."""
+    which = np.flatnonzero((qh >= day.first_qh) & (qh < day.first_qh + day.n_steps))
+    own = qh[which] - day.first_qh
+    if steps is None:
+        return which, own
+    by_own = np.argsort(steps, kind="stable")[np.count_nonzero(steps < 0) :]
+    n_shown = np.bincount(steps[by_own], minlength=day.n_steps)
+    first, times = (np.cumsum(n_shown) - n_shown)[own], n_shown[own]
+    nth = np.arange(times.sum()) - np.repeat(np.cumsum(times) - times, times)
+    return np.repeat(which, times), by_own[np.repeat(first, times) + nth]

@@ -432,3 +432,37 @@ def test_no_handle_stays_open(tmp_path):
     after = len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else 0
     assert after <= before + 1
     assert reading_rows.HEADER_BYTES >= 64
+
+
+def test_a_damaged_footer_is_refused_or_changes_nothing(tmp_path):
+    # unknown codecs among them, which end the process where pyarrow is asked for their name
+    path, raw = whole_file(tmp_path)
+    footer = len(raw) - 8 - struct.unpack("<I", raw[-8:-4])[0]
+    refused = 0
+    for at in range(footer, footer + 300):
+        for flip in (0x80, 0x10):
+            raw[at] ^= flip
+            path.write_bytes(raw)
+            raw[at] ^= flip
+            try:
+                assert (rows(path) == power(200)).all(), at - footer
+            except FileError as error:
+                assert set(error.codes) <= {"FX-B060", "FX-B061", "FX-B062", "FX-B065"}
+                refused += 1
+    assert 100 < refused < 600
+
+
+def test_the_readings_are_those_of_the_column_of_that_name(tmp_path):
+    path = tmp_path / "day.parquet"
+    fx.write_readings(path, DAY, np.arange(200), power(200))
+    table = pq.read_table(path)
+    decoy = pa.array(np.zeros(200 * 96, np.int32))
+    decoy = pa.FixedSizeListArray.from_arrays(decoy, type=table.schema.field("power_w").type)
+    plain = {"use_dictionary": False, "compression": "none", "data_page_size": 1 << 30, "write_statistics": False}
+    field = table.schema.field("power_w").with_name("power_w.old")
+    pq.write_table(table.add_column(0, field, decoy), path, **plain)
+    assert (rows(path) == power(200)).all()
+    pq.write_table(table.append_column("power_w", decoy), path, **plain)
+    with pytest.raises(FileError) as refused:
+        open_day(path)
+    assert refused.value.codes == ("FX-B061",)

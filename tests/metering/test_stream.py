@@ -159,6 +159,25 @@ def test_touched_quarter_hours_are_the_masks_of_baseline(tmp_path, small, date):
     assert refused.value.codes == ("FX-B003",)
 
 
+@pytest.mark.rule("BAS-02")
+@pytest.mark.parametrize("date", ["2025-10-26", "2026-03-29"])
+def test_touched_quarter_hours_count_wherever_the_event_day_shows_them(tmp_path, small, date):
+    """On a day of 100 quarter-hours the hour from 02:00 of a past day stands twice, and so do its events."""
+    day, keys, history, today, values = city(tmp_path, 50, date)
+    past_out = np.zeros((50, 10, day.n_steps), bool)
+    touched = {"pod": [], "qh": []}
+    for d in range(10):
+        past = day.shift(d - 10)
+        for t in range(6, 14):
+            touched["pod"].append(keys[d])
+            touched["qh"].append(past.first_qh + t)
+            past_out[d, d, day_steps(past, day) == t] = True
+    expected = in_memory(day, values, preset=RULE, excluded=past_out)
+    found = fx.baseline_files(history, today, preset=RULE, touched=touched)
+    assert (found.baseline_w == expected.baseline_w).all()
+    assert (found.baseline_w != fx.baseline_files(history, today, preset=RULE).baseline_w).any()
+
+
 def test_masks_for_each_pod(tmp_path, small):
     day, _, history, today, values = city(tmp_path, 100)
     rng = np.random.default_rng(2)

@@ -35,9 +35,15 @@ def nominated(
 ) -> BaselineResult:
     """Take what was declared."""
     power = as_power_w(np.asarray(nominated_w), "nominated_w", shape=(None, None))
-    n_days = 0 if history_w is None else np.shape(history_w)[1]
-    result = result_arrays(day.out, rule, len(power), n_days, power.shape[1])
-    result.baseline_w[:] = power
-    result.status[:] = np.where((power == MISSING_W).any(axis=1), GAP, 0)
-    result.days_used[:] = False
+    n_pods, n_steps = power.shape
+    day.arrays(n_pods, n_steps)  # checks what it does not need: another rule would
+    n_days = 0 if history_w is None else as_power_w(history_w, "history_w", shape=(n_pods, None, n_steps)).shape[1]
+    result = result_arrays(day.out, rule, n_pods, n_days, n_steps)
+
+    def task(i0: int, i1: int) -> None:
+        result.baseline_w[i0:i1] = power[i0:i1]
+        result.status[i0:i1] = np.where((power[i0:i1] == MISSING_W).any(axis=1), GAP, 0)
+        result.days_used[i0:i1] = False
+
+    run_chunks(task, n_pods, n_threads=day.n_threads, chunk=CHUNK)
     return result

@@ -47,7 +47,7 @@ def _degrees(values: npt.ArrayLike, name: str, shape: tuple[int, ...], rule: Bas
     if whole.ndim == len(shape):
         whole, missing = whole[np.newaxis], missing[np.newaxis]
     found = Findings(name)
-    if whole.shape[1:] != shape:
+    if whole.shape[1:] != shape or not len(whole):
         found.add("FX-A001", f"{name} has shape {np.shape(values)}, expected {shape} or (n_zones, ...)")
     found.raise_errors()
     cooling = np.maximum(whole - rule.cooling_above_c100, 0)

@@ -55,11 +55,13 @@ def x_of_y(
     given = _given_scores(day_score, rule, (n_pods, n_days))
     low_use = -1 if rule.low_use_ppm is None else rule.low_use_ppm
     past_out = as_mask(excluded, "excluded", (n_pods, n_days, n_steps))
+    most = n_days + 1  # asking for more days than there are asks for one too many: room for a look-back is not needed
 
     def select(i0: int, i1: int, result: BaselineResult) -> None:
         kernels.x_of_y(
             history, today, during, choice, past_out, today_out, given,
-            _METHODS.index(rule.method), rule.n_candidates, rule.n_selected, rule.min_days, _SCORES.index(rule.score),
+            _METHODS.index(rule.method), min(rule.n_candidates, most), min(rule.n_selected, most),
+            rule.min_days, _SCORES.index(rule.score),
             low_use, *adjustment_numbers(rule), i0, i1, result.baseline_w, result.status, result.days_used,
         )  # fmt: skip
 
