@@ -171,6 +171,10 @@ def accuracy(
     if group is None:
         which, n = np.zeros(len(sums), np.int64), 1
     else:
+        if n_groups is not None:
+            found = Findings("accuracy")
+            found.check_count("n_groups", n_groups, 0)
+            found.raise_errors(ValidationError)
         top = None if n_groups is None else n_groups - 1
         which = as_int(group, "group", shape=(len(sums),), lo=0, hi=top)
         n = n_groups if n_groups is not None else int(which.max(initial=-1)) + 1

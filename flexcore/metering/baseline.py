@@ -135,16 +135,16 @@ def baseline(
     Raises
     ------
     ValidationError
-        FX-A001 shapes, FX-A002 types, FX-A005 a result that does not fit or overlaps an input, FX-A006 numbers out of range, FX-B004 a rule that contradicts itself, FX-B006 a
-        missing input, FX-B031 a row that points nowhere, FX-B032 a temperature that cannot be, FX-B033 a control named
-        twice; FX-E002 an unknown preset.
+        FX-A001 shapes, FX-A002 types, FX-A005 a result that does not fit or overlaps an input, FX-A006 numbers out of
+        range, FX-B004 a rule that contradicts itself, FX-B006 a missing input, FX-B031 a row that points nowhere,
+        FX-B032 a temperature that cannot be, FX-B033 a control named twice; FX-E002 an unknown preset.
 
     Notes
     -----
     X of Y: candidates are the first Y days, in order of choice and then the latest first, that have a reading in every
     event quarter-hour and in every usable one of the adjustment windows. They are scored by their mean over the event
     (or the day), or as given; equal scores stay in this order, so that the most recent day of the best choice comes
-    first.
+    first. Given scores compare the days of choice 1, at most Y; later choices follow only while there are fewer than X.
 
     Low use (`low_use_ppm`): while the least of the candidates' means over the event is below this part of the mean of
     all of them, that candidate (of equal ones the last in order) is dropped and the next day in order takes its place,

@@ -85,8 +85,9 @@ def baseline_batches(
     Raises
     ------
     FileError
-        FX-B062 a row of another number of quarter-hours, FX-B063 keys out of order, FX-B064 streams that do not hold
-        the same PODs, FX-B067 days missing or out of order. Raised here or while the stream is read.
+        FX-B062 a row of another number of quarter-hours, or days of several time zones, FX-B063 keys out of order,
+        FX-B064 streams that do not hold the same PODs, FX-B067 days missing or out of order. Raised here or while the
+        stream is read.
     ValidationError
         As `baseline`; FX-A007 a column is missing.
     """
@@ -96,12 +97,32 @@ def baseline_batches(
     dates = [day.date for day in days]
     if len(days) != len(history) + 1 or dates != sorted(set(dates)):
         refuse("FX-B067", f"{len(history)} past days and today, but days {[str(date) for date in dates]}", field="days")
+    elsewhere = [str(day.date) for day in days if day.tz != days[-1].tz]
+    if elsewhere:
+        refuse("FX-B062", f"{len(elsewhere)} days are not in {days[-1].tz}, as the event day is", ids=elsewhere)
     streams = [_Rows(source, day) for source, day in zip((*history, today), days, strict=True)]
-    masks = [None if mask is None else np.asarray(mask) for mask in (event, eligible, excluded, today_excluded)]
+    masks = [
+        _one_for_all(mask, axes) for mask, axes in ((event, 2), (eligible, 2), (excluded, 3), (today_excluded, 2))
+    ]
     first = streams[-1].take(_BLOCK)
     status = pa.field("status", pa.uint8(), nullable=False)
     schema = layout_schema(days[-1].n_steps, text_keys=pa.types.is_string(first[0].type), extra=[status])
     return pa.RecordBatchReader.from_batches(schema, _blocks(streams, first, rule, masks, schema))
+
+
+def _one_for_all(mask: npt.ArrayLike | None, axes: int) -> Any:
+    """Give a mask of one row, which all PODs share, without the axis of PODs: blocks do not cut it."""
+    array = None if mask is None else np.asarray(mask)
+    return array[0] if array is not None and array.ndim == axes and len(array) == 1 else array
+
+
+def _check_rows(masks: list[Any], n_pods: int) -> None:
+    """Refuse masks that have rows for more PODs than came: what a row belongs to would be a guess."""
+    for name, mask, axes in zip(("event", "eligible", "excluded", "today_excluded"), masks, (2, 2, 3, 2), strict=True):
+        if mask is not None and mask.ndim == axes and len(mask) != n_pods:
+            found = Findings(name)
+            found.add("FX-A001", f"{name} has rows for {len(mask)} PODs, the streams hold {n_pods}", field=name)
+            found.raise_errors()
 
 
 def _blocks(
@@ -124,6 +145,7 @@ def _blocks(
                 refuse("FX-B064", message, ids=either)
             history[:, d] = rows if mapped is None else np.where(mapped >= 0, rows[:, mapped], MISSING_W)
         if not n:
+            _check_rows(masks, done)
             return
         check_ascending(pods, last)
         event, eligible, excluded, today_excluded = masks_of_rows(masks, done, done + n)

@@ -13,7 +13,7 @@ from flexcore.metering.accuracy import N_SUMS, UNKNOWN, error_sums
 from flexcore.metering.baseline import baseline
 from flexcore.metering.comparison_result import MethodComparison
 from flexcore.metering.placebo import PlaceboEvents, draw_groups
-from flexcore.metering.placebo_inputs import NAIVE_INPUTS, DayInput, PlaceboDay
+from flexcore.metering.placebo_inputs import INPUTS_OF_PRESET, NAIVE_INPUTS, DayInput, PlaceboDay
 from flexcore.metering.presets import PRESETS, BaselineRule
 from flexcore.metering.readings import MISSING_W, Int32s, as_power_w
 
@@ -50,7 +50,7 @@ def compare_methods(
     inputs : mapping of str to callable, optional
         Further arguments of `baseline` by name, each a function of a `PlaceboDay`. Those of `NAIVE_INPUTS` that are not
         given are taken from there: the readings of a week before as the nomination, the other PODs of the class as
-        controls, the mean of the class as its fixed profile.
+        controls, the mean of the class as its fixed profile; `pjm_match_day` gets the distance of its own.
     group_sizes, n_groups : sequence of int, int
         For each size so many groups of distinct PODs are drawn, fewer where all PODs are in each; their baselines and
         readings are added up.
@@ -68,8 +68,8 @@ def compare_methods(
     Raises
     ------
     ValidationError
-        FX-A001 shapes, FX-A002 types, FX-A006 a reading or a sum that does not fit 32 bits, FX-B053 a group is larger
-        than what it is drawn from; FX-E002 an unknown preset.
+        FX-A001 shapes, FX-A002 types, FX-A006 a reading or a sum that does not fit 32 bits, or a number that is none,
+        FX-B053 a group is larger than what it is drawn from, FX-B054 no POD or no method; FX-E002 an unknown preset.
 
     Notes
     -----
@@ -86,7 +86,14 @@ def compare_methods(
     if keys.shape != (n_pods,) or kinds.shape != (n_pods,):
         found.add("FX-A001", f"{n_pods} PODs, but pods has shape {keys.shape} and classes {kinds.shape}")
     pool = np.arange(n_pods) if grouped is None else np.flatnonzero(as_bool(grouped, "grouped", shape=(n_pods,)))
-    large = [size for size in group_sizes if not 1 <= size <= len(pool)]
+    found.check_count("n_groups", n_groups, 1)
+    found.check_count("seed", seed, 0)
+    for size in group_sizes:
+        found.check_count("group_sizes", size, 1)
+    found.raise_errors(ValidationError)
+    if not n_pods or not rules:
+        found.add("FX-B054", f"{len(rules)} methods on {n_pods} PODs: there is nothing to compare")
+    large = [size for size in group_sizes if size > len(pool)]
     if large:
         found.add("FX-B053", f"groups of {large[0]} from {len(pool)} PODs")
     found.raise_errors(ValidationError)
@@ -150,8 +157,9 @@ def _estimates(
     for k, (name, rule) in enumerate(rules.items()):
         if name in skipped:
             continue
+        own = {key: value(on) for key, value in INPUTS_OF_PRESET.get(name, {}).items() if key not in given}
         try:
-            made = baseline(history, blind, during, eligible=like, preset=rule, n_threads=n_threads, **extra)
+            made = baseline(history, blind, during, eligible=like, preset=rule, n_threads=n_threads, **extra, **own)
         except ValidationError as error:
             if set(error.codes) != {"FX-B006"}:
                 raise

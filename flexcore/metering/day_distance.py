@@ -89,7 +89,8 @@ def match_day_distance(
 
     history = as_power_w(history_w, "history_w", shape=(None, None, None))
     n_pods, n_days, n_steps = history.shape
-    today, during, today_out = EventDay(today_w, event, today_excluded, n_threads, None).arrays(n_pods, n_steps)
+    today = as_power_w(today_w, "today_w", shape=(n_pods, n_steps))
+    _, during, today_out = EventDay(None, event, today_excluded, n_threads, None).arrays(n_pods, n_steps)
     past_out = as_mask(excluded, "excluded", history.shape)
     found = Findings("match_day_distance")
     found.check_count("margin_steps", margin_steps, 0)

@@ -1,6 +1,5 @@
 """Rules of eligibility: which past days may be reference days, what happens when they are too few, and presets."""
 
-import dataclasses
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
@@ -133,7 +132,8 @@ class EligibilityRule:
 _FALL_BACK = ("fall_backs", "widened_days", "borrow_most", "rebound_steps", "clock_change")
 _NOTED = "eligibility as commonly described; see the source of the baseline preset"
 
-#: Name of a baseline preset to its rule of eligibility. The nominated, fixed and same-day methods look at no past day.
+#: Name of a baseline preset to its rule of eligibility. Those of days off (`rule_for`) go by the rule of their market's
+#: preset of working days; nominated, fixed, same-day and control-group methods look at no past day.
 ELIGIBILITY: MappingProxyType[str, EligibilityRule] = MappingProxyType(
     {
         "caiso_10_in_10": EligibilityRule(
@@ -168,7 +168,7 @@ ELIGIBILITY: MappingProxyType[str, EligibilityRule] = MappingProxyType(
             source="Elexon Baselining Methodology Document v3 as described in a public report: 60 days, two day types",
             unverified=_FALL_BACK,
         ),
-        "iso_ne": EligibilityRule(
+        "iso_ne_rolling": EligibilityRule(
             source=f"ISO New England: two day types; {_NOTED}",
             unverified=("day_types", "look_back_days", *_FALL_BACK),
         ),
@@ -181,6 +181,26 @@ ELIGIBILITY: MappingProxyType[str, EligibilityRule] = MappingProxyType(
             source="e-distribuzione EDGE: mean of historical data; which days was not found",
             unverified=("day_types", "look_back_days", *_FALL_BACK),
         ),
+        "caiso_weather_match": EligibilityRule(
+            look_back_days=90,
+            fall_backs=("borrow",),
+            source=f"CAISO: weekdays, or weekends and holidays, of 90 days; {_NOTED}",
+            unverified=("day_types", "look_back_days", "fall_backs", "borrow_most", "rebound_steps", "clock_change"),
+        ),
+        "pjm_match_day": EligibilityRule(
+            "three",
+            fall_backs=("widen",),
+            source="PJM Manual 11: days without event of the last 45; which day types was not found",
+            unverified=("day_types", *_FALL_BACK),
+        ),
+        "degree_hours": EligibilityRule(
+            "all",
+            look_back_days=90,
+            fall_backs=(),
+            source="ERCOT Demand Response Baseline Methodologies v19, 2019, for the family: all days, told apart by "
+            "`day_off`",
+            unverified=("day_types", "look_back_days", "fall_backs", "rebound_steps", "clock_change"),
+        ),
         "high_5_of_10": EligibilityRule(source="flexcore: working days, or others, of the last 45 days"),
         "low_5_of_10": EligibilityRule(source="flexcore: mirror of high_5_of_10"),
         "rolling_10": EligibilityRule(
@@ -190,15 +210,14 @@ ELIGIBILITY: MappingProxyType[str, EligibilityRule] = MappingProxyType(
     }
 )
 
-#: Numbers of a baseline preset that differ on other than working days: (n_candidates, n_selected, min_days).
-_OTHER_DAYS: dict[str, tuple[int, int, int]] = {
-    "caiso_10_in_10": (4, 4, 2),
-    "caiso_5_in_10": (5, 3, 2),
-    "nyiso_5_of_10": (3, 2, 2),
-    "pjm_4_of_5": (3, 2, 2),
-    "elexon_bl01": (4, 4, 2),
+#: Baseline preset to the one that the same market uses on other than working days.
+_OTHER_DAYS = {
+    "caiso_10_in_10": "caiso_4_in_4_weekend",
+    "caiso_5_in_10": "caiso_3_in_5_weekend",
+    "nyiso_5_of_10": "nyiso_2_of_3_weekend",
+    "pjm_4_of_5": "pjm_2_of_3_weekend",
+    "elexon_bl01": "elexon_bl01_non_working",
 }
-_OTHER_UNVERIFIED = {"elexon_bl01": ("min_days",)}
 
 
 def eligibility_rule(rule: str | EligibilityRule) -> EligibilityRule:
@@ -235,16 +254,5 @@ def rule_for(preset: str | BaselineRule, day_type: str) -> BaselineRule:
     if isinstance(preset, BaselineRule):
         return preset
     check_option("preset", preset, tuple(PRESETS))
-    rule = PRESETS[preset]
-    if day_type not in ("non_working", "saturday", "sunday") or preset not in _OTHER_DAYS:
-        return rule
-    candidates, selected, least = _OTHER_DAYS[preset]
-    unverified = _OTHER_UNVERIFIED.get(preset, ("n_candidates", "n_selected", "min_days"))
-    return dataclasses.replace(
-        rule,
-        n_candidates=candidates,
-        n_selected=selected,
-        min_days=least,
-        source=f"{rule.source}; other days: {selected} of {candidates}",
-        unverified=tuple(dict.fromkeys((*rule.unverified, *unverified))),
-    )
+    other = day_type in ("non_working", "saturday", "sunday")
+    return PRESETS[_OTHER_DAYS.get(preset, preset) if other else preset]

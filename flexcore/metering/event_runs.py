@@ -121,7 +121,7 @@ class EventRuns:
         ValidationError
             As the class; FX-A006 a day or a first step that does not exist.
         """
-        at = as_int(day, "day", shape=(None,), lo=0, hi=max(len(days) - 1, 0))
+        at = as_int(day, "day", shape=(None,), lo=0, hi=len(days) - 1)
         first = as_int(first_step, "first_step", shape=(at.size,), lo=0)
         end = as_int(end_step, "end_step", shape=(at.size,), lo=0, hi=1 << 31)
         starts = np.array([one.first_qh for one in days], np.int64)

@@ -122,9 +122,12 @@ class _Groups:
 
 def _groups(group: npt.ArrayLike, n_pods: int, n_groups: int | None, n_threads: int) -> _Groups:
     labels = as_int(group, "group", shape=(None,))
+    found = Findings("group")
+    if n_groups is not None:
+        found.check_count("n_groups", n_groups, 0)
+        found.raise_errors(ValidationError)
     most = int(labels.max(initial=-1)) + 1 if n_groups is None else n_groups
     rows = as_rows(labels, "group", most)
-    found = Findings("group")
     if len(rows) != n_pods:
         found.add("FX-A001", f"group has {len(rows)} entries for {n_pods} PODs")
         found.raise_errors()

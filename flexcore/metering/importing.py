@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -232,7 +233,7 @@ def correct_readings(path: str | os.PathLike[str], source: Paths, corrections: A
     Raises
     ------
     FileError
-        As `open_day`.
+        As `open_day`; FX-B066 `path` is one of the earlier files.
     ValidationError
         FX-B001 a quarter-hour corrected twice, FX-B003 a POD that the day does not have, FX-T003 another day.
     """
@@ -240,6 +241,8 @@ def correct_readings(path: str | os.PathLike[str], source: Paths, corrections: A
     import pyarrow.compute as pc
 
     files = open_day(source)
+    if Path(path).resolve() in [Path(file.path).resolve() for file in files.files]:
+        refuse("FX-B066", f"{path} is what is corrected, and stays as it is", ids=[str(path)], hint="name a new file")
     day = files.day
     columns = check("corrections", corrections)
     pods, keys = files.pods(), columns["pod"]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from flexcore.metering.day_distance import match_day_distance
 from flexcore.metering.readings import MISSING_W, Bools, Int32s
 
 _WEEK = 7
@@ -76,6 +77,14 @@ def class_profiles(on: PlaceboDay) -> npt.ArrayLike:
     mean = np.rint(total / np.maximum(count, 1)).astype(np.int32)
     return np.where(count > 0, mean, np.int32(MISSING_W))
 
+
+def distance_today(on: PlaceboDay) -> npt.ArrayLike:
+    """Match day: how far each day of the look-back is from the event day outside the event."""
+    return match_day_distance(on.history_w, on.today_w, on.event)
+
+
+#: Preset to arguments that mean something to it alone: other rules compare days by other scores.
+INPUTS_OF_PRESET: Mapping[str, Mapping[str, DayInput]] = {"pjm_match_day": {"day_score": distance_today}}
 
 #: Argument of `baseline` to its stand-in.
 NAIVE_INPUTS: Mapping[str, DayInput] = {

@@ -16,7 +16,7 @@ _DAYS: dict[str, BaselineRule] = {
         "all",
         adjustment="multiplicative",
         source="CAISO Baseline Accuracy Work Group draft proposal, 4 April 2017: 10 of 10, 20 % cap",
-        unverified=("min_days", *_WINDOW),
+        unverified=("min_days", "adjustment", *_WINDOW),
     ),
     "caiso_4_in_4_weekend": BaselineRule(
         "all",
@@ -25,7 +25,7 @@ _DAYS: dict[str, BaselineRule] = {
         min_days=2,
         adjustment="multiplicative",
         source="CAISO: 4 of 4 on days off, beside caiso_10_in_10",
-        unverified=("n_candidates", "n_selected", "min_days", *_WINDOW),
+        unverified=("n_candidates", "n_selected", "min_days", "adjustment", *_WINDOW),
     ),
     "caiso_5_in_10": BaselineRule(
         "high",
@@ -33,7 +33,7 @@ _DAYS: dict[str, BaselineRule] = {
         adjustment="multiplicative",
         ratio_ppm=(710_000, 1_400_000),
         source="CAISO Baseline Accuracy Assessment, 20 November 2017: residential 5-in-10",
-        unverified=("min_days", "ratio_ppm", *_WINDOW),
+        unverified=("min_days", "adjustment", "ratio_ppm", *_WINDOW),
     ),
     "caiso_3_in_5_weekend": BaselineRule(
         "high",
@@ -43,7 +43,7 @@ _DAYS: dict[str, BaselineRule] = {
         adjustment="multiplicative",
         ratio_ppm=(710_000, 1_400_000),
         source="CAISO: residential 3 of 5 on days off, beside caiso_5_in_10",
-        unverified=("n_candidates", "n_selected", "min_days", "ratio_ppm", *_WINDOW),
+        unverified=("n_candidates", "n_selected", "min_days", "adjustment", "ratio_ppm", *_WINDOW),
     ),
     "caiso_weather_match": BaselineRule(
         "low",
@@ -55,7 +55,7 @@ _DAYS: dict[str, BaselineRule] = {
         ratio_ppm=(710_000, 1_400_000),
         source="CAISO Baseline Accuracy Assessment, 20 November 2017: the 4 days of 90 with the closest maximum "
         "temperature (day_score: temperature_distance)",
-        unverified=("n_candidates", "n_selected", "min_days", "ratio_ppm", *_WINDOW),
+        unverified=("n_candidates", "n_selected", "min_days", "adjustment", "ratio_ppm", *_WINDOW),
     ),
     "high_5_of_10": BaselineRule(
         "high",
@@ -74,7 +74,7 @@ _DAYS: dict[str, BaselineRule] = {
         n_selected=8,
         adjustment="additive",
         source="UK ENA Open Networks default: Mid 8 of 10 with same-day adjustment",
-        unverified=("n_candidates", "n_selected", "min_days", "adjustment", *_WINDOW),
+        unverified=("method", "n_candidates", "n_selected", "min_days", "adjustment", *_WINDOW),
     ),
     "ercot_mid_8_of_10": BaselineRule(
         "mid",
@@ -91,7 +91,7 @@ _DAYS: dict[str, BaselineRule] = {
         window_steps=8,
         lead_steps=8,
         source="NYISO customer baseline load: two hours that start four hours before the event",
-        unverified=("n_candidates", "n_selected", "min_days", "adjustment", "ratio_ppm", *_WINDOW),
+        unverified=("method", "n_candidates", "n_selected", "min_days", "adjustment", "ratio_ppm", *_WINDOW),
     ),
     "nyiso_2_of_3_weekend": BaselineRule(
         "high",
@@ -102,7 +102,7 @@ _DAYS: dict[str, BaselineRule] = {
         window_steps=8,
         lead_steps=8,
         source="NYISO customer baseline load: 2 of 3 on days off, beside nyiso_5_of_10",
-        unverified=("n_candidates", "n_selected", "min_days", "adjustment", "ratio_ppm", *_WINDOW),
+        unverified=("method", "n_candidates", "n_selected", "min_days", "adjustment", "ratio_ppm", *_WINDOW),
     ),
     "pjm_4_of_5": BaselineRule(
         "high",
@@ -111,7 +111,7 @@ _DAYS: dict[str, BaselineRule] = {
         min_days=3,
         adjustment="additive",
         source=f"{_PJM}, High 4 of 5 weekdays",
-        unverified=("n_candidates", "n_selected", "min_days", "adjustment", *_WINDOW),
+        unverified=("method", "n_candidates", "n_selected", "min_days", "adjustment", *_WINDOW),
     ),
     "pjm_2_of_3_weekend": BaselineRule(
         "high",
@@ -120,7 +120,7 @@ _DAYS: dict[str, BaselineRule] = {
         min_days=2,
         adjustment="additive",
         source=f"{_PJM}, High 2 of 3 Saturdays, or Sundays and holidays",
-        unverified=("n_candidates", "n_selected", "min_days", "adjustment", *_WINDOW),
+        unverified=("method", "n_candidates", "n_selected", "min_days", "adjustment", *_WINDOW),
     ),
     "pjm_match_day": BaselineRule(
         "low",
@@ -136,7 +136,7 @@ _DAYS: dict[str, BaselineRule] = {
         "all",
         adjustment="multiplicative",
         source="AEMO baseline methodology register, Wholesale Demand Response",
-        unverified=("min_days", "ratio_ppm", *_WINDOW),
+        unverified=("min_days", "adjustment", "ratio_ppm", *_WINDOW),
     ),
     "elexon_bl01": BaselineRule(
         "all",
@@ -162,15 +162,17 @@ _DAYS: dict[str, BaselineRule] = {
         adjustment="additive",
         lead_steps=0,
         source="e-distribuzione EDGE: mean of historical data plus a correction from the last hours before activation",
-        unverified=("n_candidates", "min_days", *_WINDOW),
+        unverified=("n_candidates", "n_selected", "min_days", *_WINDOW),
     ),
-    "rolling_10": BaselineRule("all", source=f"{_LIND}: rolling average of like days", unverified=("min_days",)),
+    "rolling_10": BaselineRule(
+        "all", source=f"{_LIND}: rolling average of like days", unverified=("n_candidates", "n_selected", "min_days")
+    ),
     "iso_ne_rolling": BaselineRule(
         "exponential",
         min_days=10,
         adjustment="additive",
         source="ISO New England: each like day moves the baseline by a tenth",
-        unverified=("n_candidates", "min_days", "weight_ppm", "adjustment", *_WINDOW),
+        unverified=("method", "n_candidates", "min_days", "weight_ppm", "adjustment", *_WINDOW),
     ),
     "degree_hours": BaselineRule(
         "regression",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.errors import FileError, Findings
+from flexcore.errors import FileError, Findings, check_option
 from flexcore.market_day import MarketDay
 from flexcore.metering.reading_layout import (
     COLUMN,
@@ -53,8 +53,9 @@ def write_readings(
         True where the meter operator estimated the value; stored as a list of steps.
     replaces : str
         What the file corrects, for instance the digest of the earlier one; kept in the metadata.
-    compression, encoding : str
-        Parquet's; another pair than the default is read through pyarrow.
+    compression : {"none", "snappy", "gzip", "brotli", "zstd", "lz4"}
+    encoding : {"PLAIN", "BYTE_STREAM_SPLIT", "DELTA_BINARY_PACKED"}
+        Another pair than the default is read through pyarrow.
 
     Raises
     ------
@@ -63,10 +64,12 @@ def write_readings(
     TimeSeriesError
         FX-T002 another number of quarter-hours than the day has.
     ValidationError
-        FX-A001, FX-A002, FX-A006 wrong shape, type or range.
+        FX-A001, FX-A002, FX-A006 wrong shape, type or range; OptionError FX-E002 an unknown codec or encoding.
     """
     import pyarrow as pa
 
+    check_option("compression", compression, ("none", "snappy", "gzip", "brotli", "zstd", "lz4"))
+    check_option("encoding", encoding, ("PLAIN", "BYTE_STREAM_SPLIT", "DELTA_BINARY_PACKED"))
     keys = key_array(pods)
     power = as_power_w(power_w, "power_w", shape=(len(keys), None))
     day.check_steps(power.shape[1], "power_w")

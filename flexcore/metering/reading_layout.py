@@ -220,7 +220,12 @@ def key_array(pods: Any) -> Any:
     if isinstance(pods, pa.Array):
         text = pa.types.is_string(pods.type) or pa.types.is_large_string(pods.type)
         if text or pa.types.is_integer(pods.type):
-            return pods.cast(pa.string() if text else pa.int64())
+            try:
+                return pods.cast(pa.string() if text else pa.int64())
+            except pa.ArrowInvalid as error:
+                found = Findings("pods", len(pods))
+                found.add("FX-A006", f"a key does not fit 64 bits with a sign: {error}", field="pods")
+                found.raise_errors()
         pods = pods.to_pylist()
     keys = as_keys(pods, "pods")
     return pa.array(keys.tolist(), pa.string()) if keys.dtype.kind in "UO" else pa.array(keys.astype(np.int64))

@@ -61,8 +61,12 @@ def _unix_seconds(time: Any) -> Any:
     if kind is None or not hasattr(kind, "tz") or kind.tz is None:
         return time
     import pyarrow as pa
+    import pyarrow.compute as pc
 
-    return np.asarray(time.cast(pa.timestamp("s", kind.tz)).cast(pa.int64()))
+    whole = time.cast(pa.timestamp("s", kind.tz), safe=False)
+    seconds = np.asarray(whole.cast(pa.int64()))
+    parts = np.asarray(pc.not_equal(whole.cast(kind), time).fill_null(False))
+    return np.where(parts, 1, seconds) if parts.any() else seconds  # one second after 1970 starts no quarter-hour
 
 
 def collect_readings(

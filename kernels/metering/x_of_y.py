@@ -214,7 +214,7 @@ def x_of_y(
     gone = np.empty(n_candidates, np.bool_)
     taken = np.empty(n_candidates + 1, np.int64)
     blocks = np.empty(padded, np.int64)
-    n_runs = n_event = n_order = n_blocks = n_event_blocks = 0
+    n_runs = n_event = n_order = n_like = n_blocks = n_event_blocks = 0
     half = n_days * n_steps // 2
     for i in range(i0, i1):
         ahead = min(i + _AHEAD, n_pods - 1) * n_days
@@ -256,13 +256,20 @@ def x_of_y(
                 store(marks, NEEDED, t, usable + load(marks, ON_EVENT, t))
         # 2. candidates, in the order in which they are asked
         if i == i0 or eligible.shape[0] > 1:
-            n_order = order_of_days(eligible, z, order)
+            n_order = n_like = order_of_days(eligible, z, order)
+            while compare == GIVEN and n_like > 0 and eligible[z, order[n_like - 1]] > 1:
+                n_like -= 1
         n_found = n_asked = 0
         of_one_weight = compare != GIVEN
         by_event = compare == EVENT and n_event > 0 and not has_excluded  # the common case, with little to look at
         while True:
             while n_found < n_candidates and n_asked < n_order:
-                n_asking = min(n_candidates - n_found, n_order - n_asked)
+                if n_asked < n_like:
+                    n_asking = min(n_candidates - n_found, n_like - n_asked)
+                elif n_found < n_selected:  # fall-backs of given scores, which compare all days of the look-back
+                    n_asking = min(n_selected - n_found, n_order - n_asked)
+                else:
+                    break
                 any_gone = _score_days(
                     flat, i * n_days, ahead, half, order, n_asked, n_asking, blocks, n_event_blocks, n_blocks, marks,
                     points_of_days, gone,

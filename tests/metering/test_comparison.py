@@ -195,7 +195,7 @@ def test_bad_input_is_refused(events):
         ({"classes": ["a"]}, "FX-A001"),
         ({"pods": [1]}, "FX-A001"),
         ({"group_sizes": (10,)}, "FX-B053"),
-        ({"group_sizes": (0,)}, "FX-B053"),
+        ({"group_sizes": (0,)}, "FX-A006"),
         ({"grouped": np.ones(3, bool)}, "FX-A001"),
         ({"presets": ["none"]}, "FX-E002"),
     ):

@@ -387,6 +387,8 @@ def test_markets_use_fewer_days_at_weekends():
     assert (rule_for("pjm_4_of_5", "working").n_candidates, rule_for("pjm_4_of_5", "sunday").n_candidates) == (5, 3)
     bl01 = rule_for("elexon_bl01", "non_working")
     assert (bl01.method, bl01.n_candidates, bl01.n_selected, bl01.window_steps) == ("all", 4, 4, 12)
+    # one set of numbers for each market: the preset of days off
+    assert rule_for("caiso_5_in_10", "non_working") == PRESETS["caiso_3_in_5_weekend"]
     assert rule_for("high_5_of_10", "saturday") == PRESETS["high_5_of_10"]
     own = BaselineRule("all")
     assert rule_for(own, "non_working") is own
@@ -398,6 +400,12 @@ def test_markets_use_fewer_days_at_weekends():
 
 
 def test_every_preset_is_sound_and_names_its_source():
+    # every preset that looks at past days, or the one of working days of its market, and no other name
+    of_days_off = {rule_for(name, "non_working") for name in ELIGIBILITY}
+    for name, rule in PRESETS.items():
+        looks_back = rule.is_x_of_y or rule.method in ("exponential", "regression")
+        assert (name in ELIGIBILITY or rule in of_days_off) == looks_back, name
+    assert set(ELIGIBILITY) <= set(PRESETS)
     for rule in ELIGIBILITY.values():
         rule.check()
         assert rule.source

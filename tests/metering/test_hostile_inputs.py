@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 
 from flexcore.errors import ValidationError
-from flexcore.metering import BaselineResult, BaselineRule, baseline
+from flexcore.metering import (
+    BaselineResult,
+    BaselineRule,
+    EventRuns,
+    accuracy,
+    baseline,
+    baseline_of_groups,
+    compare_methods,
+    match_day_distance,
+    placebo_events,
+)
 from flexcore.metering.presets import PRESETS
 
 HISTORY = np.arange(3 * 12 * 96, dtype=np.int32).reshape(3, 12, 96)
@@ -88,3 +98,32 @@ def test_a_rule_may_ask_for_more_days_than_memory_holds():
     result = baseline(HISTORY, preset=everything)
     assert result.days_used.all()
     assert (result.status == 1).all()
+
+
+def test_distances_need_the_event_day():
+    with pytest.raises(ValidationError):
+        match_day_distance(HISTORY, None, EVENT)
+
+
+def test_counts_of_groups_are_counts():
+    events = placebo_events(np.zeros(12, int), n_per_stratum=1)
+    for power, given, code in (
+        (HISTORY, {"n_groups": 0, "group_sizes": (1,)}, "FX-A006"),
+        (HISTORY, {"group_sizes": (1.5,)}, "FX-A006"),
+        (HISTORY, {"seed": -1, "group_sizes": (1,)}, "FX-A006"),
+        (HISTORY, {"presets": []}, "FX-B054"),
+        (HISTORY[:0], {}, "FX-B054"),
+    ):
+        with pytest.raises(ValidationError) as caught:
+            compare_methods(power, events, **{"presets": ["rolling_10"], **given})
+        assert set(caught.value.codes) == {code}
+    for n_groups in (2.5, -1):
+        with pytest.raises(ValidationError, match="FX-A006"):
+            accuracy(TODAY, TODAY, EVENT, group=[0, 1, 0], n_groups=n_groups)
+        with pytest.raises(ValidationError, match="FX-A006"):
+            baseline_of_groups(HISTORY, [0, 1, 0], n_groups=n_groups)
+
+
+def test_events_of_no_days_are_refused():
+    with pytest.raises(ValidationError, match="FX-A006"):
+        EventRuns.of_steps([], [0], [0], [0], [1], operator=0)

@@ -7,7 +7,7 @@ import pytest
 
 from flexcore import baseline
 from flexcore.errors import ValidationError
-from flexcore.metering import MISSING_W, PRESETS
+from flexcore.metering import MISSING_W, PRESETS, BaselineRule
 from flexcore.metering.baseline import FEWER_DAYS
 from flexcore.metering.control_match import draw_controls, match_controls
 from flexcore.metering.day_distance import FARTHEST, match_day_distance, temperature_distance
@@ -174,3 +174,17 @@ def test_wrong_inputs_are_refused_by_code():
     assert codes(match_controls, history, history, n_members=0) == ("FX-A006",)
     assert codes(draw_controls, [1.5], [2], n_members=1, seed=0, n_steps=4) == ("FX-A002",)
     assert codes(baseline, history, preset="pjm_match_day") == ("FX-B006",)
+
+
+def test_the_nearest_days_are_event_days_only_where_others_are_too_few():
+    history = np.arange(1, 7, dtype=np.int32)[np.newaxis, :, np.newaxis].repeat(96, axis=2)
+    rule = BaselineRule("low", n_candidates=45, n_selected=2, min_days=2, score="given")
+    near = np.array([9, 0, 8, 1, 7, 2])
+    for choice, days, status in (
+        ([1, 3, 1, 2, 1, 2], [2, 4], 0),
+        ([1, 3, 0, 2, 0, 2], [0, 5], 64),
+        ([1, 3, 0, 0, 0, 0], [0, 1], 128),
+    ):
+        found = baseline(history, preset=rule, eligible=np.array(choice, np.uint8), day_score=near)
+        assert np.flatnonzero(found.days_used[0]).tolist() == days
+        assert found.status[0] == status

@@ -18,7 +18,6 @@ from flexcore.metering import (
     day_steps,
     reading_layout,
     stream,
-    stream_inputs,
     stream_work,
 )
 from flexcore.metering.baseline import STATUS
@@ -316,7 +315,6 @@ def test_parts_begin_at_whole_units():
             assert [lo for lo, _ in ranges[1:]] == [hi for _, hi in ranges[:-1]]
             assert (ranges[0][0], ranges[-1][1]) == (0, n)
             assert all(lo % stream.UNIT == 0 and (lo < hi or n == 0) for lo, hi in ranges)
-    assert stream_inputs.open_inputs is stream.open_inputs
 
 
 def streams(history, today, size):
@@ -359,5 +357,23 @@ def test_streams_that_do_not_fit_are_refused(tmp_path):
     assert run(lambda t: [table.take([1, 0, *range(2, 40)]) for table in t]) == ("FX-B063",)
     assert run(lambda t: [t[0].drop_columns(["power_w"]), *t[1:]]) == ("FX-A007",)
     assert run(lambda t: [t[0], pa.table({"pod": keys, "power_w": [[1] * 92] * 40}), t[2]]) == ("FX-B061",)
+    abroad = [day.shift(-2), day.shift(-1), fx.MarketDay(day.date, tz="Europe/Lisbon")]
+    assert run(lambda t: t, abroad) == ("FX-B062",)
     short = pa.table({"pod": keys, "power_w": pa.array([[1] * 92] * 40, pa.list_(pa.int32()))})
     assert run(lambda t: [t[0], short, t[2]]) == ("FX-B062",)
+
+
+def test_masks_of_a_stream_have_a_row_for_each_pod_or_one_for_all(tmp_path, small, monkeypatch):
+    monkeypatch.setattr(batches, "_BLOCK", 50)
+    day, _, history, today, _ = city(tmp_path, 120)
+    days = [day.shift(d) for d in range(-10, 1)]
+
+    def run(event):
+        *past, now = streams(history, today, 64)
+        return baseline_batches(past, now, event, days=days, preset=RULE).read_all()
+
+    assert run(EVENT[np.newaxis]).equals(run(EVENT))
+    for n_rows in (119, 121):
+        with pytest.raises(ValidationError) as refused:
+            run(np.repeat(EVENT[np.newaxis], n_rows, axis=0))
+        assert refused.value.codes == ("FX-A001",)

@@ -58,8 +58,17 @@ def x_of_y(rule, history, today, event, choice, today_excluded, excluded=None, d
             continue
         score = day_score[day] if rule.score == "given" else Fraction(sum(values), len(values))
         waiting.append({"day": day, "score": score, "use": sum(history[day][step] for step in event_steps)})
-    candidates = waiting[: rule.n_candidates]
-    waiting = waiting[rule.n_candidates :]
+    candidates = []
+
+    def take():
+        while waiting and len(candidates) < rule.n_candidates:
+            # given scores compare all days of a look-back: other days serve only where fewer than X of it can
+            enough = rule.score == "given" and len(candidates) >= rule.n_selected
+            if enough and choice[waiting[0]["day"]] > 1:
+                break
+            candidates.append(waiting.pop(0))
+
+    take()
     while rule.low_use_ppm is not None and candidates:
         # of equal ones the one that was asked last
         least = min(reversed(candidates), key=lambda candidate: candidate["use"])
@@ -67,8 +76,7 @@ def x_of_y(rule, history, today, event, choice, today_excluded, excluded=None, d
         if mean <= 0 or least["use"] >= mean * rule.low_use_ppm / 1_000_000:
             break
         candidates.remove(least)
-        candidates += waiting[:1]
-        waiting = waiting[1:]
+        take()
 
     asked_for = rule.n_selected if rule.score == "given" else rule.n_candidates
     status = FEWER if len(candidates) < asked_for else 0
