@@ -101,9 +101,7 @@ def baseline_batches(
     if elsewhere:
         refuse("FX-B062", f"{len(elsewhere)} days are not in {days[-1].tz}, as the event day is", ids=elsewhere)
     streams = [_Rows(source, day) for source, day in zip((*history, today), days, strict=True)]
-    masks = [
-        _one_for_all(mask, axes) for mask, axes in ((event, 2), (eligible, 2), (excluded, 3), (today_excluded, 2))
-    ]
+    masks = [_one_for_all(mask, axes) for mask, axes in ((event, 2), (eligible, 2), (excluded, 3), (today_excluded, 2))]
     first = streams[-1].take(_BLOCK)
     status = pa.field("status", pa.uint8(), nullable=False)
     schema = layout_schema(days[-1].n_steps, text_keys=pa.types.is_string(first[0].type), extra=[status])
