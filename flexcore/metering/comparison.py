@@ -158,8 +158,9 @@ def _estimates(
         if name in skipped:
             continue
         own = {key: value(on) for key, value in INPUTS_OF_PRESET.get(name, {}).items() if key not in given}
+        more = extra | own
         try:
-            made = baseline(history, blind, during, eligible=like, preset=rule, n_threads=n_threads, **extra, **own)
+            made = baseline(history, blind, during, eligible=like, preset=rule, n_threads=n_threads, **more)
         except ValidationError as error:
             if set(error.codes) != {"FX-B006"}:
                 raise

@@ -40,7 +40,7 @@ def refused(**given):
         {"days_used": np.empty((3, 12), np.uint8)},
         {"days_used": np.broadcast_to(np.False_, (3, 12))},
     ],
-    ids=str,
+    ids=["short", "type", "floats", "strided", "numbers", "read-only"],
 )
 def test_a_result_to_overwrite_must_fit_in_every_array(array):
     result = baseline(HISTORY, TODAY, EVENT)
