@@ -44,9 +44,10 @@ from flexcore.metering.monitoring_rules import MonitorRule
 from flexcore.metering.monitoring_state import Alarms, MonitorState
 from flexcore.metering.placebo import PlaceboEvents
 from flexcore.metering.presets import PRESETS
+from flexcore.settlement.pod_evidence import PodEvidence
 from flexcore.settlement.result import SettlementResult
 from flexcore.settlement.statement import BspStatement, PodStatement
-from flexcore.settlement.statement_source import PodEvidence, SettledDay
+from flexcore.settlement.statement_source import SettledDay
 from flexcore.settlement.trace import Trace, TraceStep
 from flexcore.study.city import City
 from flexcore.study.compare import SchemeComparison

@@ -188,6 +188,8 @@ CODES: dict[str, str] = {
     "FX-S041": "the rows, names or reference days of a statement do not fit the settlement",
     "FX-S042": "a run folder has no statements: it holds no settlement",
     "FX-S030": "a folder that a run cites holds no settlement of its day",
+    "FX-S070": "the days of a period do not ascend, or do not fit its settlements",
+    "FX-S071": "a statement lacks the provider's factors, or its period does not hold the day",
     "FX-C001": "SimBench has no network of that code",
     "FX-C010": "the files in a folder belong to different runs, or to an unfinished one",
     "FX-C011": "a seed is not a whole number from 0",

@@ -13,6 +13,8 @@ from flexcore.settlement.availability import (
 from flexcore.settlement.contract_pods import AvailabilityPods, share_availability
 from flexcore.settlement.fees import GME_FEE, FeeLines, market_fees
 from flexcore.settlement.penalties import CappedPenalties, PenaltyAccounts, cap_penalties
+from flexcore.settlement.period import PeriodSettlement, settle_period
+from flexcore.settlement.pod_evidence import DayChoice, PodEvidence
 from flexcore.settlement.presets import TERMS
 from flexcore.settlement.programme import (
     Imbalance,
@@ -24,13 +26,22 @@ from flexcore.settlement.programme import (
 from flexcore.settlement.ratios import NO_ORDER, delivery_ratio
 from flexcore.settlement.remuneration import settle
 from flexcore.settlement.result import PodLines, SettlementLines, SettlementResult, SettlementTotals
-from flexcore.settlement.runs import SettlementRun, changed_lines, correct, finalise, open_run
+from flexcore.settlement.runs import (
+    ChangedPeriodLines,
+    SettlementRun,
+    changed_lines,
+    changed_period_lines,
+    correct,
+    finalise,
+    open_run,
+)
 from flexcore.settlement.statement import BspStatement, PodStatement, bsp_statement, pod_statement
-from flexcore.settlement.statement_source import PodEvidence, SettledDay
+from flexcore.settlement.statement_source import SettledDay
 from flexcore.settlement.statements import Statements, statements
 from flexcore.settlement.stream import SettlementFiles, settle_files
 from flexcore.settlement.terms import SettlementTerms
 from flexcore.settlement.trace import Trace, TraceStep, trace
+from flexcore.settlement.trace_period import trace_period
 from flexcore.settlement.uvam import (
     UVAM_PRODUCTS,
     ReliabilityTests,
@@ -52,10 +63,13 @@ __all__ = [
     "AvailabilityTerms",
     "BspStatement",
     "CappedPenalties",
+    "ChangedPeriodLines",
+    "DayChoice",
     "FeeLines",
     "Imbalance",
     "KeptAvailability",
     "PenaltyAccounts",
+    "PeriodSettlement",
     "PodEvidence",
     "PodLines",
     "PodStatement",
@@ -76,6 +90,7 @@ __all__ = [
     "bsp_statement",
     "cap_penalties",
     "changed_lines",
+    "changed_period_lines",
     "correct",
     "count_kept",
     "delivery_ratio",
@@ -92,9 +107,11 @@ __all__ = [
     "settle",
     "settle_availability",
     "settle_files",
+    "settle_period",
     "share_availability",
     "share_exactly",
     "split_correction",
     "statements",
     "trace",
+    "trace_period",
 ]

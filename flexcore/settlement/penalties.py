@@ -93,7 +93,7 @@ def cap_penalties(
     """
     check_option("order", order, ("proportional", "earliest"))
     runs = list(results)
-    part = _cap(runs, cap_ppm)
+    part = penalty_cap(runs, cap_ppm)
 
     def column(name: str) -> Int64s:
         return np.concatenate([np.zeros(0, np.int64), *(getattr(r.lines, name) for r in runs)]).astype(np.int64)
@@ -125,8 +125,8 @@ def cap_penalties(
     return CappedPenalties(tuple(capped), accounts)
 
 
-def _cap(runs: list[SettlementResult], cap_ppm: int | None) -> int:
-    """Return the part, given or from the terms."""
+def penalty_cap(runs: Sequence[SettlementResult], cap_ppm: int | None) -> int:
+    """Return the part, given or from the terms; FX-S003 where the terms have none, or several."""
     if cap_ppm is None:
         found = {run.terms.penalty_cap_ppm for run in runs}
         if len(found) > 1 or None in found:
@@ -158,4 +158,4 @@ def _with_penalty(run: SettlementResult, charge: npt.NDArray[np.int64], stamp: s
     new_lines = replace(lines, penalty_ueur=charge.copy(), net_ueur=lines.pay_ueur - charge + lines.availability_ueur)
     new_pods = replace(pods, penalty_ueur=shares, net_ueur=pods.pay_ueur - shares + pods.availability_ueur)
     digest = hashlib.sha256((stamp + run.digest).encode()).hexdigest()
-    return SettlementResult(new_lines, new_pods, totals_of(new_lines), run.terms, digest, run.split, capped=True)
+    return replace(run, lines=new_lines, pod_lines=new_pods, totals=totals_of(new_lines), digest=digest, capped=True)

@@ -14,7 +14,7 @@ from flexcore.metering.readings import MISSING_W, Int32s, as_power_w
 from flexcore.settlement.amounts import refuse, refuse_lines
 from flexcore.settlement.lines import make_lines, totals_of
 from flexcore.settlement.presets import TERMS
-from flexcore.settlement.result import Int8s, Int64s, PodLines, SettlementResult
+from flexcore.settlement.result import Int8s, Int64s, PodLines, SettlementResult, Split
 from flexcore.settlement.terms import MAX_PRICE, ONE_PPM, SettlementTerms
 from flexcore.units import GLOBAL, LOCAL, MAX_WQH
 
@@ -58,7 +58,7 @@ def settle(
     available_w: npt.ArrayLike | None = None,
     unit_of_step: npt.ArrayLike | None = None,
     missing: Literal["refuse", "zero"] = "refuse",
-    split: Literal["delivered", "factors", "equal"] = "delivered",
+    split: Split = "delivered",
     split_factor_ppm: npt.ArrayLike | None = None,
     n_threads: int = 1,
 ) -> SettlementResult:
@@ -250,13 +250,7 @@ def _refuse_double_orders(book: _Book) -> None:
         found.raise_errors(SettlementError)
 
 
-def _settle(
-    book: _Book,
-    terms: SettlementTerms,
-    missing: str,
-    split_by: Literal["delivered", "factors", "equal"],
-    n_threads: int,
-) -> SettlementResult:
+def _settle(book: _Book, terms: SettlementTerms, missing: str, split_by: Split, n_threads: int) -> SettlementResult:
     from flexcore.kernels.settlement.remuneration import list_entries, split_lines, sum_lines
 
     clip = int(terms.netting == "pod")

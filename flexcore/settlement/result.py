@@ -10,6 +10,8 @@ from flexcore.settlement.terms import SettlementTerms
 
 Int64s = npt.NDArray[np.int64]
 Int8s = npt.NDArray[np.int8]
+#: How the PODs of a line share its amounts.
+Split = Literal["delivered", "factors", "equal"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +162,9 @@ class SettlementTotals(Columns):
     net_ueur: Int64s
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class SettlementResult:
-    """One settlement; a pure function of its inputs.
+    """One settlement; a pure function of its inputs, and equal to another if the digests are.
 
     Attributes
     ----------
@@ -184,5 +186,11 @@ class SettlementResult:
     totals: SettlementTotals
     terms: SettlementTerms
     digest: str
-    split: Literal["delivered", "factors", "equal"] = "delivered"
+    split: Split = "delivered"
     capped: bool = False
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SettlementResult) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)

@@ -2,98 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from flexcore.errors import Findings, SettlementError
 from flexcore.market_day import MarketDay
-from flexcore.metering.baseline import BaselineResult
-from flexcore.metering.presets import BaselineRule
-from flexcore.metering.readings import Bools, Int32s
-from flexcore.settlement.result import Int8s, Int64s
+from flexcore.metering.readings import Int32s
+from flexcore.settlement.period import PeriodSettlement
+from flexcore.settlement.pod_evidence import PodEvidence
+from flexcore.settlement.result import Int8s, Int64s, SettlementResult
 from flexcore.settlement.runs import SettlementRun
 
 Names = npt.NDArray[np.str_]
-
-
-@dataclass(frozen=True, slots=True)
-class PodEvidence:
-    """What the baseline of one POD was made from.
-
-    Attributes
-    ----------
-    preset : str
-        Name of the baseline preset.
-    rule : BaselineRule
-    event : ndarray of bool, shape (n_steps,)
-        Quarter-hours with an order of either operator.
-    excluded : ndarray of bool, shape (n_steps,)
-        Quarter-hours of the day that adjustment windows leave out (BAS-02).
-    today_w : ndarray of int32, shape (n_steps,)
-        Readings of the day. [W]
-    dates : tuple of str
-        Reference days that were averaged, oldest first.
-    reference_w : ndarray of int32, shape (n_dates, n_steps)
-        Their readings on the clock of the day, `MISSING_W` where there is none or it was excluded. [W]
-    reading_version : str
-        Version of the readings of the day.
-    reference_versions : tuple of str
-        Versions of those of the reference days; empty where nothing is known of them.
-    """
-
-    preset: str
-    rule: BaselineRule
-    event: Bools
-    excluded: Bools
-    today_w: Int32s
-    dates: tuple[str, ...]
-    reference_w: Int32s
-    reading_version: str = "1"
-    reference_versions: tuple[str, ...] = ()
-
-    @classmethod
-    def of(
-        cls,
-        result: BaselineResult,
-        row: int,
-        *,
-        preset: str,
-        dates: tuple[str, ...],
-        history_w: Int32s,
-        today_w: Int32s,
-        event: Bools,
-        excluded: Bools | None = None,
-        reading_version: str = "1",
-    ) -> "PodEvidence":
-        """Take one POD out of a `baseline` call: its row of the result, and of the arrays that the call was given.
-
-        Parameters
-        ----------
-        result : BaselineResult
-        row : int
-        preset : str
-        dates : tuple of str, length n_days
-            Dates of the days of the history, oldest first.
-        history_w : ndarray of int32, shape (n_pods, n_days, n_steps)
-        today_w : ndarray of int32, shape (n_pods, n_steps)
-        event : ndarray of bool, shape (n_pods, n_steps)
-        excluded : ndarray of bool, shape (n_pods, n_steps), optional
-            `today_excluded` of the call.
-        reading_version : str
-        """
-        used = np.flatnonzero(result.days_used[row])
-        none = np.zeros(event.shape[1], np.bool_)
-        return cls(
-            preset,
-            result.rule,
-            event[row],
-            none if excluded is None else excluded[row],
-            today_w[row],
-            tuple(dates[day] for day in used),
-            history_w[row, used],
-            reading_version,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +41,16 @@ class SettledDay:
     bsp_of_aggregate : ndarray of int64, shape (n_aggregates,)
     evidence : mapping of str to PodEvidence
         By POD id; PODs without it are stated without their reference days.
+    row_factor_ppm : ndarray of int64, shape (n_rows,), or None
+        The provider's factors, where PODs share by them. [parts per million]
+    row_available_w : ndarray of int, shape (n_rows, n_steps), or None
+        Availability as it was given to `settle`; what is paid for it is taken as given without. [W]
+    period : PeriodSettlement or None
+        The period that the day belongs to, where its penalties were capped: `run` then holds the day as it is charged.
     """
 
     day: MarketDay
-    run: SettlementRun
+    run: SettlementRun[SettlementResult]
     orders_w: Int32s
     baseline_w: Int32s
     metered_w: Int32s
@@ -136,6 +64,9 @@ class SettledDay:
     bsp_ids: Names
     bsp_of_aggregate: Int64s
     evidence: Mapping[str, PodEvidence] = field(default_factory=dict)
+    row_factor_ppm: Int64s | None = None
+    row_available_w: npt.NDArray[np.integer[Any]] | None = None
+    period: PeriodSettlement | None = None
 
     def clock(self, step: int) -> str:
         """Local clock time at the start of a step, with its zone in the hour that an autumn day has twice."""
@@ -184,6 +115,12 @@ class SettledDay:
                 ids=self.row_pod_id[shares.row[rows]],
                 hint="give the rows in the order in which they were settled",
             )
+        if self.run.result.split == "factors" and (self.row_factor_ppm is None or len(self.row_factor_ppm) != n):
+            found.add("FX-S071", "PODs share by the provider's factors, and they are not given", field="row_factor_ppm")
+        if self.row_available_w is not None and self.row_available_w.shape != (n, n_steps):
+            found.add("FX-S041", "row_available_w has another shape than the rows", field="row_available_w")
+        if self.period is not None and self.run.result not in self.period.results:
+            found.add("FX-S071", f"the period does not hold the settlement of {self.day.date}", field="period")
         for pod, behind in self.evidence.items():
             if behind.reference_w.shape != (len(behind.dates), n_steps):
                 found.add("FX-S041", f"reference days of {pod!r} do not fit their dates", ids=[pod])

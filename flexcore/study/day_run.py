@@ -178,12 +178,17 @@ DAY_TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "pod_baselines": (
-        "one participating POD: how its baseline was made, from which version of its readings",
-        ("pod_code", "preset", "reading_version"),
+        "one participating POD: how its baseline was made, from which version of its readings; what was declared, if "
+        "it was",
+        ("pod_code", "preset", "reading_version", "submission", "nominated_w"),
+    ),
+    "past_days": (
+        "one past day that baselines could look at, and what keeps it from being a reference day of any POD",
+        ("date", "day_type", "lost"),
     ),
     "reference_days": (
-        "one participating POD and past day that its baseline averages",
-        ("pod_code", "date", "metered_w"),
+        "one participating POD and past day that its baseline may average",
+        ("pod_code", "date", "choice", "used", "metered_w"),
     ),
     "baselines": (
         "one baseline preset and direction: energy ordered, delivered as the baseline sees it, and really moved "
@@ -234,8 +239,9 @@ DAY_TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "settlement_runs": (
-        "one settlement run: its place in the chain of corrections, the digest of its inputs, its terms as JSON",
-        ("run_id", "period", "status", "cites", "reason", "digest", "terms"),
+        "one settlement run: its place in the chain of corrections, the digest of its inputs, its terms and its rule "
+        "of eligibility as JSON",
+        ("run_id", "period", "status", "cites", "reason", "digest", "terms", "eligibility"),
     ),
     "statements": ("one BSP and operator", ("bsp", "operator", "net_ueur", "net_cents")),
     "kpis": ("one key figure or one of its parts", ("key", "part", "value", "unit", "meaning")),

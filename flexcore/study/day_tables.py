@@ -408,26 +408,7 @@ def _paid(city: City, plan: Plan, delivery: Delivery) -> dict[str, Table]:
                 "bsp": city.bsps.id[owner],
                 "direction": _WAY[lines.direction],
                 "hour": lines.unit.astype(np.int32),
-                **{
-                    name: getattr(lines, name)
-                    for name in (
-                        "ordered_wqh",
-                        "delivered_wqh",
-                        "paid_wqh",
-                        "shortfall_wqh",
-                        "counted_wqh",
-                        "available_wqh",
-                        "n_missing",
-                        "event",
-                        "ratio_ppm",
-                        "price_ueur_per_mwh",
-                        "factor_ppm",
-                        "pay_ueur",
-                        "penalty_ueur",
-                        "availability_ueur",
-                        "net_ueur",
-                    )
-                },
+                **{name: getattr(lines, name) for name in DAY_TABLES["settlement_lines"][1][5:]},
             }
         ),
         "settlement_pods": pa.table(
@@ -438,18 +419,7 @@ def _paid(city: City, plan: Plan, delivery: Delivery) -> dict[str, Table]:
                 "direction": _WAY[lines.direction[of_line]],
                 "hour": lines.unit[of_line].astype(np.int32),
                 "price_ueur_per_mwh": delivery.row_price[shares.row],
-                **{
-                    name: getattr(shares, name)
-                    for name in (
-                        "ordered_wqh",
-                        "delivered_wqh",
-                        "available_wqh",
-                        "pay_ueur",
-                        "penalty_ueur",
-                        "availability_ueur",
-                        "net_ueur",
-                    )
-                },
+                **{name: getattr(shares, name) for name in DAY_TABLES["settlement_pods"][1][6:]},
             }
         ),
         "statements": pa.table(

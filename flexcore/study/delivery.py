@@ -59,8 +59,8 @@ class Delivery:
         Readings of the past days, oldest first, on the clock of the day. [W]
     days_used : ndarray of bool, shape (n_pods, n_days)
         Past days that the baseline averages.
-    past_days : tuple of MarketDay
-        The past days, oldest first.
+    eligible : Eligibility
+        The past days, and what became of each.
     after_event : ndarray of bool, shape (n_pods, n_steps)
         Quarter-hours in which an event's energy comes back, left out of adjustment windows.
     row_pod, row_operator, row_direction, row_aggregate, row_price : ndarray, shape (n_rows,)
@@ -75,7 +75,7 @@ class Delivery:
     method: npt.NDArray[np.str_]
     history_w: Int32s
     days_used: Bools
-    past_days: tuple[MarketDay, ...]
+    eligible: Eligibility
     after_event: Bools
     row_pod: Int32s
     row_operator: npt.NDArray[np.int8]
@@ -216,7 +216,7 @@ def deliver(plan: Plan, *, calendar: Calendar, terms: SettlementTerms | None = N
         method,
         history,
         used,
-        tuple(eligible.days),
+        eligible,
         after,
         position.astype(np.int32),
         operator.astype(np.int8),

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from flexcore.errors import Findings, SettlementError
-from flexcore.metering.presets import PRESETS
 from flexcore.settlement.result import (
     Columns,
     Int64s,
@@ -20,10 +19,11 @@ from flexcore.settlement.result import (
 )
 from flexcore.settlement.runs import SettlementRun
 from flexcore.settlement.statement import bsp_statement, pod_statement
-from flexcore.settlement.statement_source import PodEvidence, SettledDay
+from flexcore.settlement.statement_source import SettledDay
 from flexcore.settlement.terms import SettlementTerms
 from flexcore.study.day_run import DayRun
 from flexcore.study.report.columns import codes, directions, integers, operators, texts
+from flexcore.study.run_evidence import pod_evidence, tuples
 from flexcore.units import GLOBAL, LOCAL
 
 Table = Any
@@ -98,7 +98,7 @@ def settled_day(run: DayRun) -> SettledDay:
         np.array(aggregate_ids),
         np.array(bsp_ids),
         owner,
-        _evidence(run, names, metered, orders.any(axis=0), grid("excluded").astype(np.bool_)),
+        pod_evidence(run, names, metered, orders.any(axis=0), grid("excluded").astype(np.bool_)),
     )
 
 
@@ -153,44 +153,9 @@ def _totals(lines: SettlementLines) -> SettlementTotals:
     return SettlementTotals(side, **sums)
 
 
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
-
-
 def _terms(text: str) -> SettlementTerms:
     known = {field.name for field in fields(SettlementTerms)}
-    return SettlementTerms(**{name: _tuples(value) for name, value in json.loads(text).items() if name in known})
-
-
-def _evidence(run: DayRun, names: Any, metered: Any, event: Any, excluded: Any) -> dict[str, PodEvidence]:
-    import pyarrow as pa
-
-    days = run.tables["reference_days"]
-    place, with_days = codes(days, "pod_code")
-    dates = np.array(texts(days, "date"), dtype=str)
-    flat = pa.concat_arrays(
-        [chunk.flatten() for chunk in days.column("metered_w").chunks] or [pa.array([], pa.int32())]
-    )
-    readings = np.asarray(flat.to_numpy(zero_copy_only=False), np.int32).reshape(-1, run.day.n_steps)
-    order = np.argsort(place, kind="stable")
-    ends = np.searchsorted(place[order], np.arange(len(with_days) + 1))
-    of_pod = {pod: order[ends[i] : ends[i + 1]] for i, pod in enumerate(with_days)}
-    nothing = np.zeros(0, np.int64)
-    about = {row["pod_code"]: row for row in run.tables["pod_baselines"].to_pylist()}
-    return {
-        pod: PodEvidence(
-            about[pod]["preset"],
-            PRESETS[about[pod]["preset"]],
-            event[i],
-            excluded[i],
-            metered[i],
-            tuple(dates[of_pod.get(pod, nothing)].tolist()),
-            readings[of_pod.get(pod, nothing)],
-            about[pod]["reading_version"],
-        )
-        for i, pod in enumerate(names.tolist())
-        if pod in about
-    }
+    return SettlementTerms(**{name: tuples(value) for name, value in json.loads(text).items() if name in known})
 
 
 def example_pod(day: SettledDay) -> str:

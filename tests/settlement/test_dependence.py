@@ -26,17 +26,7 @@ class Day:
         self.rule = PRESETS[preset]
         self.history = rng.integers(-2000, 6000, (n_pods, 12, N_STEPS)).astype(np.int32)
         self.today = rng.integers(-2000, 6000, (n_pods, N_STEPS)).astype(np.int32)
-        declared = rng.integers(-2000, 6000, (n_pods, N_STEPS)).astype(np.int32)
-        # what some methods ask for beside readings
-        self.given = {
-            "nominated_w": declared,
-            "day_score": np.arange(12) % 5,
-            "reference_w": declared[:1],
-            "reference_of": np.zeros(n_pods, int),
-            "temperature_c": np.linspace(0, 35, 12 * N_STEPS).reshape(12, N_STEPS),
-            "today_temperature_c": np.full(N_STEPS, 20.0),
-            "control_w": declared[:5],
-        }
+        self.nominated = rng.integers(-2000, 6000, (n_pods, N_STEPS)).astype(np.int32)
         self.eligible = rng.random((n_pods, 12)) < 0.9
         self.pod = rng.integers(0, 2 * n_pods // 3, n_orders)
         self.operator, self.direction = rng.integers(0, 2, (2, n_orders))
@@ -50,9 +40,16 @@ class Day:
             held[self.pod[row], span] = True
             self.orders[row, span] = rng.integers(1, 4000, span.size)
         self.event = held
+        # what only some methods look at; the draws above and below stay as they are
+        own = np.random.default_rng(7)
+        self.inputs = {
+            "nominated_w": self.nominated, "day_score": own.integers(0, 9, 12), "reference_w": self.nominated[:3],
+            "reference_of": own.integers(0, 3, n_pods), "control_w": own.integers(0, 6000, (12, N_STEPS)),
+            "temperature_c": own.uniform(0, 35, (12, N_STEPS)), "today_temperature_c": own.uniform(0, 35, N_STEPS),
+        }  # fmt: skip
 
     def baseline(self):
-        return baseline(self.history, self.today, self.event, eligible=self.eligible, preset=self.rule, **self.given)
+        return baseline(self.history, self.today, self.event, eligible=self.eligible, preset=self.rule, **self.inputs)
 
     def settle(self):
         found = self.baseline()

@@ -38,6 +38,9 @@ def test_settling_again_gives_the_same_run():
     first = open_run("2026-01-21", settle(**book(1), terms=TERMS))
     second = open_run("2026-01-21", settle(**book(1), terms=TERMS))
     assert first.run_id == second.run_id
+    assert first == second  # by digest: arrays inside cannot be compared as a whole
+    assert first != open_run("2026-01-21", settle(**book(2), terms=TERMS))
+    assert len({first.result, second.result}) == 1
     final = finalise(first)
     assert finalise(final) is final
     assert correct(final, second.result, "nothing changed") is final

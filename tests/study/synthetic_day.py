@@ -8,6 +8,8 @@ from flexcore.study.day_run import DAY_TABLES, DayRun
 
 #: Types of the columns that are not strings, wherever they occur.
 _WHOLE = [
+    "choice",
+    "event",
     "session",
     "firm_start",
     "firm_stop",
@@ -99,13 +101,15 @@ _REAL = [
     "limit",
     "event_ratio",
 ]
-_FLAGS = ("skipped", "granted", "firm", "excluded")
+_FLAGS = ("used", "skipped", "granted", "firm", "excluded")
 
 BSPS = np.array(["BSP-Alba", "BSP-Brio & Co", "BSP-Chiara", "BSP-Delta", "BSP-<Eco>"])
 HOSTILE = "</script><b>L&1</b>"  # a name that must never reach the page as markup
 
 
 def _type(table: str, column: str) -> pa.DataType:
+    if column == "nominated_w":
+        return pa.list_(pa.field("element", pa.int32()))
     if column in _FLAGS:
         return pa.bool_()
     if column in _WHOLE or column.endswith(("_wqh", "_ueur", "_ppm")):
@@ -419,6 +423,8 @@ def synthetic_run(
         "pod_code": pod_codes,
         "preset": ["nominated"] * n_pods,
         "reading_version": ["1"] * n_pods,
+        "submission": ["BSP-01, before 2026-03-23T12:00+01:00"] * n_pods,
+        "nominated_w": [[500] * 96] * n_pods,
     }
     n = 90
     a = rng.integers(n_agg, size=n)
@@ -441,11 +447,11 @@ def synthetic_run(
         "pay_ueur": pay,
         "penalty_ueur": penalty,
         "shortfall_wqh": ordered - paid,
+        "available_wqh": np.zeros(n, int),
+        "n_missing": np.zeros(n, int),
         "counted_wqh": paid,
         "event": rng.integers(0, 24, n),
         "ratio_ppm": paid * 1_000_000 // ordered,
-        "available_wqh": np.zeros(n, int),
-        "n_missing": np.zeros(n, int),
         "factor_ppm": np.full(n, 1_000_000),
         "availability_ueur": np.zeros(n, int),
         "net_ueur": pay - penalty,

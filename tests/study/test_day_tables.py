@@ -86,7 +86,7 @@ def test_sessions_and_baselines_never_see_the_truth(city, day, plan):
     np.testing.assert_array_equal(again.awards_w, plan.awards_w)
     pods = np.arange(5, dtype=np.int32)
     readings = np.zeros((5, day.n_steps), np.int32)
-    eligible = _eligible(day, city_calendar(), np.zeros((2, 2, *readings.shape), np.int64), 8)
+    eligible = _eligible(day, city_calendar(), plan.awards_w[:, :, pods], 8)
     baseline_w, *_ = _baselines(blind, day, eligible, pods, readings, readings > 0, readings > 0, 1)
     assert baseline_w.any()
 

@@ -11,7 +11,7 @@ import pytest
 
 from flexcore import cities, run_day
 from flexcore.errors import SettlementError
-from flexcore.settlement import AvailabilityLines, bsp_statement, correct, finalise, market_fees, pod_statement
+from flexcore.settlement import bsp_statement, correct, finalise, pod_statement
 from flexcore.study.day_run import DAY_TABLES, DayRun
 from flexcore.study.report import read_run
 from flexcore.study.report.alarms import alarm_parts
@@ -74,9 +74,14 @@ def test_a_settled_day_is_what_the_tables_hold_and_every_number_comes_out_again(
     for pod in sorted(set(day.row_pod_id.tolist())):
         found = pod_statement(day, pod)
         assert found.trace.agrees
-        # only a declared baseline is taken as given
-        assert {step.rule for step in found.trace.not_computed} <= {"BAS-01"}
-        assert (found.trace.not_computed == ()) == (found.evidence.preset != "nominated")
+        assert found.trace.not_computed == ()
+        days = [step for step in found.trace.steps if step.name.startswith("reference day ")]
+        if found.evidence.preset == "nominated":
+            assert found.evidence.submission.endswith("before 2026-03-23T12:00+01:00")
+            assert days == []
+        else:
+            assert sum(step.value for step in days) == len(found.evidence.dates)
+            assert {step.how for step in days} == {"first choice", "never: another day type than the event day"}
     cents = {(row["bsp"], row["operator"]): row["net_cents"] for row in run.tables["statements"].to_pylist()}
     made = {
         (bsp, row["operator"]): row["net_cents"]
@@ -161,24 +166,6 @@ def test_hostile_names_stay_text(day, tmp_path):
     assert HOSTILE in page.shown
     page = Page(write_bsp_statement(bsp_statement(bad, pod.bsp), tmp_path / "bsp.html"))
     assert pod.bsp in page.shown
-
-
-def test_contracts_and_fees_are_on_the_page_of_a_bsp(day, tmp_path):
-    one = np.array([7])
-    kept = AvailabilityLines(
-        one.astype(np.int8) * 0, day.run.result.lines.aggregate[:1], one, one * 0 + 202603, one * 9, one, one * 0,
-        one * 10**6, one * 10**5, one * 0, one * (10**6 - 10**5), one * 10**5,
-    )  # fmt: skip
-    bsp = int(day.bsp_of_aggregate[kept.aggregate[0]])
-    found = bsp_statement(
-        day, str(day.bsp_ids[bsp]), availability=kept, fees=market_fees([10**9], market=0, bsp=[bsp], operator=0)
-    )
-    page = Page(write_bsp_statement(found, tmp_path / "x.html"))
-    assert "Availability of contracts" in page.shown
-    assert "2026-03" in page.shown
-    assert "0.700000" in page.shown
-    assert "fees EUR" in page.shown
-    assert f"{found.net_cents / 100:,.2f}" in page.shown
 
 
 def test_file_names_are_plain_and_never_the_same_twice():

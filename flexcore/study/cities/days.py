@@ -167,8 +167,9 @@ class SyntheticDays:
         return walk[:, clock_columns(day)]
 
     def _simulate(self, date: dt.date, devices: Devices) -> Series:
-        position = source_day(date, holiday=city_calendar().is_holiday(date))
-        return simulate(devices, np.asarray(self.source.profiles[position]), date, self.seed)
+        holiday = city_calendar().is_holiday(date)
+        position = source_day(date, holiday=holiday)
+        return simulate(devices, np.asarray(self.source.profiles[position]), date, self.seed, holiday=holiday)
 
     def _node_error(self, day: MarketDay) -> Floats:
         """Error of each node's own, of standard deviation 1, shape (n_nodes, n_steps)."""

@@ -105,7 +105,9 @@ class Series(NamedTuple):
     down: dict[str, npt.NDArray[np.int32]]
 
 
-def simulate(devices: Devices, profiles: npt.NDArray[np.float32], date: dt.date, seed: int) -> Series:
+def simulate(
+    devices: Devices, profiles: npt.NDArray[np.float32], date: dt.date, seed: int, *, holiday: bool = False
+) -> Series:
     """Return what every device draws and can move on a date.
 
     Parameters
@@ -116,6 +118,8 @@ def simulate(devices: Devices, profiles: npt.NDArray[np.float32], date: dt.date,
     date : datetime.date
         Delivery date: the seeded part (day factors, arrivals, clouds) differs between dates that share a source day.
     seed : int
+    holiday : bool
+        People live a holiday as a Sunday: nobody charges at work.
     """
     unit = np.ascontiguousarray(profiles.T, np.float64)
     day = date.toordinal()
@@ -124,7 +128,7 @@ def simulate(devices: Devices, profiles: npt.NDArray[np.float32], date: dt.date,
     drawn, up, down = {}, {}, {}
     parts = {
         "pv": _pv(devices.pv, devices.key, unit, day, seed),
-        "ev": _ev(devices.ev, devices.key, day, seed),
+        "ev": _ev(devices.ev, devices.key, day, seed, holiday),
         "heat_pump": _heat_pump(devices.heat_pump, devices.key, unit, day, seed),
         "battery": _battery(devices.battery, devices.key, seed),
         "demand": _demand(devices.demand, base),
@@ -171,7 +175,9 @@ def _pv(fleet: Fleet, key: npt.NDArray[np.int64], unit: Floats, day: int, seed: 
     return -output, np.zeros_like(output), output
 
 
-def _sessions(fleet: Fleet, own: npt.NDArray[np.int64], day: int, seed: int) -> tuple[Floats, ...]:
+def _sessions(
+    fleet: Fleet, own: npt.NDArray[np.int64], day: int, seed: int, holiday: bool = False
+) -> tuple[Floats, ...]:
     """Plug-in, start, end of charging and departure of the session that begins on a day, in quarter-hours."""
     habit = fleet.profile
     spread = draws.normal(seed, "ev arrival", own, day)
@@ -183,7 +189,8 @@ def _sessions(fleet: Fleet, own: npt.NDArray[np.int64], day: int, seed: int) -> 
     # a home charges one car; a car park as many as its power suggests, one after the other
     typical = np.where(habit == EV_WORK, 2.5 * fleet.power_w, np.where(fleet.power_w < 8000.0, 7000.0, 12000.0))
     energy = typical * np.exp(0.5 * draws.normal(seed, "ev energy", own, day))
-    used = draws.uniform(seed, "ev used", own, day) < np.where(habit == EV_WORK, (day + 6) % 7 < 5, 0.75)
+    at_work = (day + 6) % 7 < 5 and not holiday
+    used = draws.uniform(seed, "ev used", own, day) < np.where(habit == EV_WORK, at_work, 0.75)
     departure = np.where(
         habit == EV_WORK, 4.0 * 17.2, QUARTERS + 4.0 * (7.0 + draws.uniform(seed, "ev leave", own, day))
     )
@@ -191,16 +198,17 @@ def _sessions(fleet: Fleet, own: npt.NDArray[np.int64], day: int, seed: int) -> 
     return arrival, start, np.where(used, end, start), np.where(used, departure, arrival)
 
 
-def _ev(fleet: Fleet, key: npt.NDArray[np.int64], day: int, seed: int) -> tuple[Floats, Floats, Floats]:
+def _ev(fleet: Fleet, key: npt.NDArray[np.int64], day: int, seed: int, holiday: bool) -> tuple[Floats, Floats, Floats]:
     """Charge at the set level from the start on; up interrupts, down charges at the rating, or earlier."""
     own = _own_key(fleet, key)
     shape = (own.size, QUARTERS)
     drawn, more = np.zeros(shape), np.zeros(shape)
     level = (fleet.power_w * fleet.detail)[:, None]
     step = np.arange(QUARTERS, dtype=np.float64)
-    # the night belongs to the session that began the day before
+    # the night belongs to the session that began the day before; one at work ends before midnight
     for begun, offset in ((day - 1, QUARTERS), (day, 0)):
-        arrival, start, end, departure = ((value - offset)[:, None] for value in _sessions(fleet, own, begun, seed))
+        session = _sessions(fleet, own, begun, seed, holiday)
+        arrival, start, end, departure = ((value - offset)[:, None] for value in session)
         part = np.clip(np.minimum(step + 1.0, end) - np.maximum(step, start), 0.0, 1.0)
         drawn += level * part
         pending = (step >= arrival) & (step + 1.0 <= np.minimum(end, departure))

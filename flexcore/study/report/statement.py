@@ -37,7 +37,7 @@ def write_bsp_statement(statement: BspStatement, path: str | Path) -> Path:
         _invoice(statement),
         _hours(statement),
         _aggregates(statement),
-        *_contracts(statement),
+        *([] if statement.contracts is None else [_contracts(statement)]),
         _corrections(statement),
         terms_section(statement.terms),
         run_section(statement.runs, statement.ledger_leaf),
@@ -132,29 +132,27 @@ def _aggregates(statement: BspStatement) -> Section:
     )
 
 
-def _contracts(statement: BspStatement) -> list[Section]:
-    """Return what is paid for the availability of contracts, if there are any."""
-    rows = statement.contracts.to_pylist()
-    if not rows:
-        return []
+def _contracts(statement: BspStatement) -> Section:
+    """Return availability of contracts, and fees."""
     cells = [
         (
-            row["operator"], row["aggregate"], row["contract"], f"{row['month'] // 100}-{row['month'] % 100:02}",
-            *(f"{row[name]:,}" for name in ("quarters", "kept", "refused")),
-            *(number(eur(row[name]), 6) for name in ("due_ueur", "deducted_ueur", "net_ueur")),
+            row["part"],
+            row["operator"],
+            row["name"],
+            *("" if row[name] is None else f"{row[name]:,}" for name in ("quarters", "kept", "refused")),
+            "" if row["due_ueur"] is None else number(eur(row["due_ueur"]), 6),
+            "" if row["quantity_wqh"] is None else number(mwh(row["quantity_wqh"]), 3),
+            number(eur(row["net_ueur"]), 6),
         )
-        for row in rows
-    ]  # fmt: skip
-    foot = [number(eur(column_sum(statement.contracts, name)), 6) for name in ("due_ueur", "deducted_ueur", "net_ueur")]
+        for row in statement.contracts.to_pylist()
+    ]
+    heads = ["", "market", "what", "quarter-hours", "kept", "refused", "due EUR", "MWh", "to the BSP EUR"]
     table = sheet_table(
-        ["market", "aggregate", "contract", "month", "quarter-hours", "kept", "refused", "due EUR", "deducted EUR",
-         "net EUR"],
-        cells,
-        first=".k.k",
-        dense=True,
-        foot=("all", *[""] * 6, *foot),
+        heads, cells, first="..k", dense=True,
+        foot=("all", *[""] * 7, number(eur(column_sum(statement.contracts, "net_ueur")), 6)),
     )  # fmt: skip
-    return [Section("contracts", "Availability of contracts", "", [table])]
+    lead = "Availability of contracts for the period, and fees of the market operator, which the BSP pays."
+    return Section("contracts", "Contracts and fees", lead, [table if cells else none("None.")])
 
 
 def _corrections(statement: BspStatement) -> Section:
@@ -215,8 +213,9 @@ def _pods(statement: BspStatement) -> Section:
         foot=("all", "", *foot),
     )
     lead = (
-        "Shares add up to the amounts by aggregate, to the micro-euro. <code>flexcore statement --pod</code> shows one "
-        "of them in full."
+        "Shares add up to the amounts above, to the micro-euro. `flexcore statement --pod` shows one of them in full."
     )
     body = table if cells else none("None.")
-    return Section("pods", "PODs", lead, [body])
+    return Section(
+        "pods", "PODs", lead.replace("`flexcore statement --pod`", "<code>flexcore statement --pod</code>"), [body]
+    )

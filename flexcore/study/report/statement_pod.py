@@ -4,6 +4,7 @@ import datetime as dt
 from pathlib import Path
 
 from flexcore.metering.readings import MISSING_W
+from flexcore.settlement.pod_evidence import DayChoice
 from flexcore.settlement.statement import PodStatement
 from flexcore.settlement.trace import TraceStep
 from flexcore.study.report.columns import eur, number, percent
@@ -140,17 +141,20 @@ def _baseline(statement: PodStatement) -> Section:
     rule = behind.rule
     facts = [
         ("preset", behind.preset),
-        ("rule", "BAS-01, BAS-02"),
+        ("rule", "BAS-03" if rule.method == "nominated" else "BAS-01, BAS-02"),
         ("method", rule.method.replace("_", " ")),
         ("reference days", f"{len(behind.dates)}"),
         ("same-day adjustment", rule.adjustment),
         ("source", rule.source or "not said"),
     ]
     facts += [("not verified", ", ".join(rule.unverified))] if rule.unverified else []
+    facts += [("declared by", behind.submission)] if behind.submission else []
+    if behind.choice is not None:
+        facts += [("which days", "; ".join(behind.choice.rule.steps)), ("days looked at", _days_said(behind.choice))]
     parts = [fact_list(facts)]
     steps = statement.intervals.to_pylist()
     if behind.dates:
-        again = {step.name: step for step in statement.trace.steps if step.rule == "BAS-01"}
+        again = {step.name: step for step in statement.trace.steps if step.name.startswith("baseline ")}
         cells = []
         for row in steps:
             values = behind.reference_w[:, row["step"]].tolist()
@@ -181,6 +185,13 @@ def _baseline(statement: PodStatement) -> Section:
     else:
         parts.append("<p>This baseline averages no past days: it was declared, or it follows from the day itself.</p>")
     return Section("baseline", title, "", parts)
+
+
+def _days_said(choice: DayChoice) -> str:
+    """Count the past days by what became of them; the chain below names each."""
+    said = ["first choice" if order == 1 else "; ".join(lost) or "may be used"
+            for order, lost in zip(choice.order, choice.lost, strict=True)]  # fmt: skip
+    return ", ".join(f"{said.count(text)} {text}" for text in dict.fromkeys(said))
 
 
 def _short(date: str) -> str:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from flexcore import cities
-from flexcore.study.cities.devices import QUARTERS, _sessions, simulate
+from flexcore.study.cities.devices import EV_WORK, QUARTERS, _sessions, simulate
 from flexcore.study.cities.source import source_day
 
 DATE = dt.date(2026, 3, 24)
@@ -68,6 +68,19 @@ def test_a_charging_session_delivers_its_energy_across_midnight(laid):
     free = wanted <= drawn + QUARTERS
     assert free.mean() > 0.98
     np.testing.assert_allclose(drawn[free], wanted[free], atol=QUARTERS)
+
+
+def test_nobody_charges_at_work_on_a_holiday(laid):
+    devices, profiles = laid
+    number = np.arange(devices.ev.pod.size)
+    habit = np.where(number % 2, EV_WORK, devices.ev.profile).astype(np.int32)
+    at_work = replace(devices, ev=devices.ev._replace(profile=habit))
+    usual, holiday = (simulate(at_work, profiles, DATE, 0, holiday=flag) for flag in (False, True))
+    work = at_work.ev.profile == EV_WORK
+    assert usual.drawn["ev"][work].any(axis=1).sum() > 5
+    assert not holiday.drawn["ev"][work].any()
+    assert not holiday.down["ev"][work].any()
+    np.testing.assert_array_equal(usual.drawn["ev"][~work], holiday.drawn["ev"][~work])
 
 
 def test_a_selection_of_pods_gives_the_rows_of_the_whole(laid, series):
