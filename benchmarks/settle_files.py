@@ -39,11 +39,11 @@ def write_city(folder: Path, n_pods: int) -> list[str]:
     return paths
 
 
-def city_orders(n_pods: int) -> pa.Table:
+def city_orders(n_pods: int, one_in: int = 10, n_steps: int = 8) -> pa.Table:
     """One POD in ten is ordered for two hours of the evening, half of them by each operator, in 500 aggregates each."""
     rng = np.random.default_rng(3)
-    chosen = np.sort(rng.choice(n_pods, n_pods // 10, replace=False))
-    steps = np.arange(72, 80)
+    chosen = np.sort(rng.choice(n_pods, n_pods // one_in, replace=False))
+    steps = np.arange(72, 72 + n_steps)
     n = len(chosen) * len(steps)
     place = np.repeat(chosen, len(steps))
     return pa.table(
@@ -73,12 +73,17 @@ def _peak_bytes() -> int:
 
 
 def child(folder: str, threads: int, parts: int) -> None:
-    """Compute once in a fresh process and print digest and peak; in memory where `parts` is 0, -1 settles."""
+    """Compute once in a fresh process and print digest and peak; in memory where `parts` is 0.
+
+    -1 settles in memory; -2 settles into files when every POD is ordered for four hours.
+    """
     paths = sorted(str(path) for path in Path(folder).glob("*.parquet"))
     if parts < 0:
-        orders = city_orders(pq.read_metadata(paths[-1]).num_rows)
-        found = settle_files(orders, paths[:-1], paths[-1], TERMS, preset=PRESET, n_threads=threads)
-        print(json.dumps({"digest": found.result.digest, "peak_bytes": _peak_bytes()}))
+        every, n_pods = parts == -2, pq.read_metadata(paths[-1]).num_rows
+        orders = city_orders(n_pods, *((1, 16) if every else ()))
+        run = str(Path(folder) / "run") if every else None
+        found = settle_files(orders, paths[:-1], paths[-1], TERMS, preset=PRESET, n_threads=threads, out=run)
+        print(json.dumps({"digest": found.digest, "orders_bytes": orders.nbytes, "peak_bytes": _peak_bytes()}))
         return
     out = str(Path(folder) / f"out-{parts}") if parts else None
     result = baseline_files(
@@ -134,13 +139,14 @@ def run(threads: int, quick: bool, rounds: int, n_pods: int | None = None) -> li
             rows.append(row)
         whole = _in_child(folder, threads, 0)
         parts = {k: _in_child(folder, threads, k) for k in PARTS}
-        lines = _in_child(folder, threads, -1)
+        lines, every = _in_child(folder, threads, -1), _in_child(folder, threads, -2)
     rows.append(
         {
             "name": "settle_files/memory and digests",
             "peak_mb": whole["peak_bytes"] / 1e6,
             "peak_written_mb": max(part["peak_bytes"] for part in parts.values()) / 1e6,
             "peak_settle_mb": lines["peak_bytes"] / 1e6,
+            "peak_settle_all_mb": every["peak_bytes"] / 1e6,
             "digests": len({whole["digest"], *(part["digest"] for part in parts.values())}),
         }
     )

@@ -46,8 +46,9 @@ def settle(
 
     from flexcore.errors import check_option
     from flexcore.metering.reading_files import open_day
+    from flexcore.settlement.order_rows import read_orders
     from flexcore.settlement.presets import TERMS
-    from flexcore.settlement.stream import read_orders, settle_files
+    from flexcore.settlement.stream import settle_files
 
     start = time.perf_counter()
     check_option("terms", terms, tuple(TERMS))
@@ -81,8 +82,8 @@ def settle(
         return
     _print(found)
     Console().print(
-        f"\n{len(found.result.lines):,} lines, {len(found.result.pod_lines):,} POD lines in {escape(str(out))}"
-        f" after {seconds:.1f} s; digest {found.result.digest[:16]}"
+        f"\n{len(found.lines):,} lines, {found.n_pod_lines:,} POD lines in {escape(str(out))}"
+        f" after {seconds:.1f} s; digest {found.digest[:16]}"
     )
 
 
@@ -96,16 +97,15 @@ def _ueur(price: str, option: str) -> int:
 
 
 def _summary(found: Any, seconds: float) -> dict[str, Any]:
-    result = found.result
-    totals = {f.name: getattr(result.totals, f.name).tolist() for f in dataclasses.fields(result.totals)}
-    counts = {"n_lines": len(result.lines), "n_pod_lines": len(result.pod_lines), "seconds": seconds}
-    return {"digest": result.digest, **counts, "totals": totals, "files": list(found.files)}
+    totals = {f.name: getattr(found.totals, f.name).tolist() for f in dataclasses.fields(found.totals)}
+    counts = {"n_lines": len(found.lines), "n_pod_lines": found.n_pod_lines, "seconds": seconds}
+    return {"digest": found.digest, **counts, "totals": totals, "files": list(found.files)}
 
 
 def _print(found: Any) -> None:
     from flexcore.units import to_eur, to_mwh
 
-    totals = found.result.totals
+    totals = found.totals
     table = Table("operator", "ordered MWh", "delivered MWh", "pay EUR", "penalty EUR", "net EUR")
     for k, name in enumerate(("local", "global")):
         energy = (f"{to_mwh(column[k]):,.3f}" for column in (totals.ordered_wqh, totals.delivered_wqh))

@@ -9,7 +9,7 @@ from flexcore.metering.calendar import Calendar
 from flexcore.metering.comparison import compare_methods
 from flexcore.metering.comparison_result import MethodComparison, Recommendation
 from flexcore.metering.control_match import draw_controls, match_controls
-from flexcore.metering.day_distance import match_day_distance, temperature_distance
+from flexcore.metering.day_distance import MatchDay, match_day_distance, temperature_distance
 from flexcore.metering.delivery import delivered_volume, net_by_aggregate
 from flexcore.metering.eligibility import Eligibility, count_readings, eligible_days, needed_steps
 from flexcore.metering.eligibility_rule import ELIGIBILITY, EligibilityRule, rule_for
@@ -31,6 +31,7 @@ from flexcore.metering.presets import PRESETS
 from flexcore.metering.reading_files import DayFiles, open_day, write_readings
 from flexcore.metering.reading_rows import RowReader
 from flexcore.metering.readings import MISSING_W, Readings, collect_readings, day_steps, simulate_readings
+from flexcore.metering.reference_days import ReferenceDays
 from flexcore.metering.stream import BaselineFiles, baseline_files
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "EligibilityRule",
     "EventRuns",
     "GroupBaselines",
+    "MatchDay",
     "MethodComparison",
     "MonitorRule",
     "MonitorRun",
@@ -57,6 +59,7 @@ __all__ = [
     "PlaceboEvents",
     "Readings",
     "Recommendation",
+    "ReferenceDays",
     "RowReader",
     "Screening",
     "accuracy",

@@ -8,12 +8,13 @@ import numpy.typing as npt
 
 from flexcore.errors import Findings
 from flexcore.market_day import MarketDay
-from flexcore.metering.baseline import BaselineResult, baseline
+from flexcore.metering.baseline import BaselineResult, baseline, rule_of
 from flexcore.metering.presets import BaselineRule
 from flexcore.metering.reading_layout import check_ascending, key_array, layout_schema, power_array, refuse
 from flexcore.metering.reading_rows import power_rows
 from flexcore.metering.readings import MISSING_W, Int32s, day_steps
-from flexcore.metering.stream_inputs import masks_of_rows, named_rule
+from flexcore.metering.stream_arguments import needed_by
+from flexcore.metering.stream_inputs import masks_of_rows
 
 _BLOCK = 1024
 
@@ -85,15 +86,18 @@ def baseline_batches(
     Raises
     ------
     FileError
-        FX-B062 a row of another number of quarter-hours, or days of several time zones, FX-B063 keys out of order,
-        FX-B064 streams that do not hold the same PODs, FX-B067 days missing or out of order. Raised here or while the
-        stream is read.
+        FX-B080 a preset that needs more than readings, FX-B062 a row of another number of quarter-hours, or days of
+        several time zones, FX-B063 keys out of order, FX-B064 streams that do not hold the same PODs, FX-B067 days
+        missing or out of order. Raised here or while the stream is read.
     ValidationError
         As `baseline`; FX-A007 a column is missing.
     """
     import pyarrow as pa
 
-    rule = named_rule(preset)
+    rule = rule_of(preset)
+    for name in needed_by(rule):
+        message = f"{preset if isinstance(preset, str) else rule.method!r} needs {name}, which streams do not take"
+        refuse("FX-B080", message, field=name, hint="write_readings and baseline_files take every preset")
     dates = [day.date for day in days]
     if len(days) != len(history) + 1 or dates != sorted(set(dates)):
         refuse("FX-B067", f"{len(history)} past days and today, but days {[str(date) for date in dates]}", field="days")

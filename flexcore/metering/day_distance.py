@@ -1,5 +1,7 @@
 """How far past days are from the event day: the `day_score` of rules that take the nearest days."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -11,6 +13,19 @@ from flexcore.metering.readings import as_power_w
 
 #: Distance of a day that cannot be compared: farther than any other.
 FARTHEST = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class MatchDay:
+    """`match_day_distance` as the `day_score` of files, where it is computed block by block.
+
+    Attributes
+    ----------
+    margin_steps : int
+        Quarter-hours on either side of an event that are left out as well.
+    """
+
+    margin_steps: int = 4
 
 
 def temperature_distance(past_c: npt.ArrayLike, today_c: npt.ArrayLike) -> npt.NDArray[np.int64]:

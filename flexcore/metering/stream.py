@@ -17,10 +17,14 @@ from flexcore.chunks import run_chunks
 from flexcore.errors import Findings
 from flexcore.market_day import MarketDay
 from flexcore.metering.baseline import STATUS
-from flexcore.metering.presets import BaselineRule
+from flexcore.metering.baseline_rule import BaselineRule
+from flexcore.metering.day_distance import MatchDay
+from flexcore.metering.eligibility import Eligibility
 from flexcore.metering.reading_layout import GROUP_ROWS, Paths, ReadingWriter, published, refuse
 from flexcore.metering.readings import Int32s
+from flexcore.metering.reference_days import ReferenceDays
 from flexcore.metering.result_folders import publish_folder, temporary_folder
+from flexcore.metering.stream_arguments import FamilyArguments
 from flexcore.metering.stream_inputs import StreamInputs, open_inputs
 from flexcore.metering.stream_work import BlockWork, Tally, WorkPool, empty_result, result_rows
 
@@ -121,9 +125,23 @@ def baseline_files(
     event: npt.ArrayLike | None = None,
     *,
     preset: str | BaselineRule = "caiso_10_in_10",
-    eligible: npt.ArrayLike | None = None,
+    eligible: npt.ArrayLike | Eligibility | ReferenceDays | None = None,
     excluded: npt.ArrayLike | None = None,
     today_excluded: npt.ArrayLike | None = None,
+    day_score: npt.ArrayLike | MatchDay | None = None,
+    nominated_w: npt.ArrayLike | Paths | None = None,
+    reference_w: npt.ArrayLike | None = None,
+    reference_of: npt.ArrayLike | None = None,
+    units: npt.ArrayLike | None = None,
+    temperature_c: npt.ArrayLike | None = None,
+    today_temperature_c: npt.ArrayLike | None = None,
+    zone: npt.ArrayLike | None = None,
+    day_off: npt.ArrayLike | None = None,
+    today_off: bool = False,
+    control_w: npt.ArrayLike | None = None,
+    control_of: npt.ArrayLike | None = None,
+    control_event: npt.ArrayLike | None = None,
+    control_excluded: npt.ArrayLike | None = None,
     touched: Any = None,
     out: str | os.PathLike[str] | None = None,
     parts: int | None = None,
@@ -142,7 +160,16 @@ def baseline_files(
     today : paths
         The event day; all days hold the same PODs.
     event, eligible, excluded, today_excluded : array_like, optional
-        As in `baseline`: one row for each POD, in the order of their keys, or one for all.
+        As in `baseline`: one row for each POD, in the order of their keys, or one for all. `eligible` also takes what
+        `eligible_days` found, or `ReferenceDays`, which says how days are chosen and is followed block by block; what
+        the events of either touch is added to `excluded` and `today_excluded`.
+    day_score : array_like or MatchDay, optional
+        As in `baseline`; `MatchDay` computes `match_day_distance` block by block, all touched quarter-hours excluded.
+    nominated_w : array_like or paths, optional
+        As in `baseline`, or files of the event day in the layout of readings, with the same PODs.
+    reference_w, reference_of, units, temperature_c, today_temperature_c, zone, day_off, today_off, control_w, \
+control_of, control_event, control_excluded
+        As in `baseline`. What has a row for each POD is cut to the block, the rest is the same for all.
     touched : table, optional
         Columns of the table `touched`: POD, absolute quarter-hour (`MarketDay.first_qh` + step) and whether it is an
         event or its rebound or recovery, of both operators. On the event day events are added to `event` and the rest
@@ -172,16 +199,22 @@ def baseline_files(
         FX-B060 to FX-B065 files that are damaged, of another layout or day, or do not hold the same PODs; FX-B066 `out`
         holds something else; FX-B067 days missing, repeated or out of order; FX-B069 an executor without `out`.
     ValidationError
-        As `baseline`; FX-A006 parts.
+        As `baseline`; FX-A006 parts; FX-B081 days chosen for others than the files hold.
     """
     found = Findings("baseline_files")
     found.check_count("n_threads", n_threads, 1)
     if parts is not None:
         found.check_count("parts", parts, 1)
     found.raise_errors()
+    families = FamilyArguments(
+        day_score=day_score, nominated_w=nominated_w, reference_w=reference_w, reference_of=reference_of, units=units,
+        temperature_c=temperature_c, today_temperature_c=today_temperature_c, zone=zone, day_off=day_off,
+        today_off=today_off, control_w=control_w, control_of=control_of, control_event=control_event,
+        control_excluded=control_excluded,
+    )  # fmt: skip
     inputs, pods = open_inputs(
         history, today, event, preset=preset, eligible=eligible, excluded=excluded, today_excluded=today_excluded,
-        touched=touched, verify=verify, n_threads=n_threads,
+        families=families, touched=touched, verify=verify, n_threads=n_threads,
     )  # fmt: skip
     if executor is not None and out is None:
         refuse("FX-B069", "an executor needs a folder to write to", field="out", hint="pass out=, or n_threads=")

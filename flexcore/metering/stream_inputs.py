@@ -9,12 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from flexcore.chunks import run_chunks
-from flexcore.errors import Findings, check_option
+from flexcore.errors import Findings
 from flexcore.market_day import MarketDay
-from flexcore.metering.presets import PRESETS, BaselineRule
+from flexcore.metering.baseline import rule_of
+from flexcore.metering.baseline_rule import BaselineRule
+from flexcore.metering.eligibility import Eligibility
 from flexcore.metering.reading_files import DayFiles, open_day
 from flexcore.metering.reading_layout import Paths, check_ascending, refuse
 from flexcore.metering.readings import Bools, day_steps
+from flexcore.metering.reference_days import ReferenceDays, check_days, days_of_rows
+from flexcore.metering.stream_arguments import FamilyArguments
 from flexcore.tables.check import check
 
 
@@ -34,6 +38,19 @@ class Touched:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class OrderedSteps:
+    """Ordered quarter-hours of the event day, sorted by row of the POD: five bytes each, whatever the city."""
+
+    row: npt.NDArray[np.int32]
+    step: npt.NDArray[np.uint8]
+
+    def slice(self, lo: int, hi: int) -> "OrderedSteps":
+        """Return what lies in rows lo..hi."""
+        a, b = np.searchsorted(self.row, np.array((lo, hi), np.int32))
+        return OrderedSteps(self.row[a:b], self.step[a:b])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class StreamInputs:
     """All that a worker needs: paths, ranges, small arrays; no reading. Rows of masks count from `first`."""
 
@@ -45,32 +62,30 @@ class StreamInputs:
     eligible: npt.NDArray[Any] | None
     excluded: Bools | None
     today_excluded: Bools | None
+    reference_days: Eligibility | ReferenceDays | None  # instead of `eligible`
+    families: FamilyArguments
     touched: Touched | None
+    ordered: OrderedSteps | None
     first: int
     verify: bool
 
     def part(self, lo: int, hi: int) -> "StreamInputs":
         """What rows lo..hi need."""
         masks = [self.event, self.eligible, self.excluded, self.today_excluded]
-        event, eligible, excluded, today_excluded = masks_of_rows(masks, lo - self.first, hi - self.first)
+        a, b = lo - self.first, hi - self.first
+        event, eligible, excluded, today_excluded = masks_of_rows(masks, a, b)
         return replace(
             self,
             event=event,
             eligible=eligible,
             excluded=excluded,
             today_excluded=today_excluded,
+            reference_days=None if self.reference_days is None else days_of_rows(self.reference_days, a, b),
+            families=self.families.part(a, b),
             touched=None if self.touched is None else self.touched.slice(lo, hi),
+            ordered=None if self.ordered is None else self.ordered.slice(lo, hi),
             first=lo,
         )
-
-
-def named_rule(preset: str | BaselineRule) -> BaselineRule:
-    """Return the preset of that name, or a checked rule of the caller's own."""
-    if isinstance(preset, BaselineRule):
-        preset.check()
-        return preset
-    check_option("preset", preset, tuple(PRESETS))
-    return PRESETS[preset]
 
 
 def masks_of_rows(masks: Sequence[Any], lo: int, hi: int) -> list[Any]:
@@ -82,8 +97,11 @@ def masks_of_rows(masks: Sequence[Any], lo: int, hi: int) -> list[Any]:
 
 
 def with_touched(masks: StreamInputs, n: int, shape: tuple[int, ...]) -> tuple[Any, Any, Any]:
-    """Return the masks of a block, made dense only where the table of touched quarter-hours has rows for it."""
+    """Return the masks of a block, made dense only where orders or touched quarter-hours lie in it."""
     event, excluded, today_excluded, touched = masks.event, masks.excluded, masks.today_excluded, masks.touched
+    if masks.ordered is not None and masks.ordered.row.size:
+        event = np.broadcast_to(np.zeros(1, np.bool_) if event is None else event, (n, shape[2])).copy()
+        event[masks.ordered.row - masks.first, masks.ordered.step] = True
     if touched is None or not touched.row.size:
         return event, excluded, today_excluded
     row, past = touched.row - masks.first, touched.day >= 0
@@ -109,15 +127,16 @@ def open_inputs(
     event: npt.ArrayLike | None,
     *,
     preset: str | BaselineRule,
-    eligible: npt.ArrayLike | None,
+    eligible: npt.ArrayLike | Eligibility | ReferenceDays | None,
     excluded: npt.ArrayLike | None,
     today_excluded: npt.ArrayLike | None,
+    families: FamilyArguments,
     touched: Any,
     verify: bool,
     n_threads: int = 1,
 ) -> tuple[StreamInputs, Any]:
     """Open and check all files and masks; return them and the keys of the PODs."""
-    rule = named_rule(preset)
+    rule = rule_of(preset)
     last = open_day(today)
     days = tuple(open_day(source) for source in history)
     dates = [day.day.date for day in (*days, last)]
@@ -151,6 +170,10 @@ def open_inputs(
     n, n_steps = last.n_pods, last.day.n_steps
     shape = (n, len(days), n_steps)
     steps = tuple(None if day.day.n_steps == n_steps else day_steps(day.day, last.day) for day in days)
+    chosen: Eligibility | ReferenceDays | None = None
+    masks: Any = eligible
+    if isinstance(eligible, Eligibility | ReferenceDays):
+        chosen, masks = eligible, None
     return (
         StreamInputs(
             last,
@@ -158,10 +181,13 @@ def open_inputs(
             steps,
             rule,
             _checked(event, "event", (n, n_steps)),
-            _checked(eligible, "eligible", (n, len(days)), kinds="bu"),
+            _checked(masks, "eligible", (n, len(days)), kinds="bu"),
             _checked(excluded, "excluded", shape),
             _checked(today_excluded, "today_excluded", (n, n_steps)),
+            None if chosen is None else check_days(chosen, [past.day for past in days], last.day, n),
+            families.checked(rule, last, pods, len(days)),
             None if touched is None else _touched(touched, pods, last.day, days, steps),
+            None,
             0,
             verify,
         ),
@@ -174,12 +200,12 @@ def _checked(mask: npt.ArrayLike | None, name: str, full: tuple[int, ...], *, ki
         return None
     array = np.asarray(mask)
     found = Findings(name)
-    if array.dtype.kind not in kinds:
+    if array.dtype.kind not in kinds or array.dtype.itemsize != 1:
         found.add("FX-A002", f"{name} has type {array.dtype}, expected bool")
-    elif array.shape not in (full, full[1:]):
+    elif array.shape not in (full, (1, *full[1:]), full[1:]):
         found.add("FX-A001", f"{name} has shape {array.shape}, expected {full} or {full[1:]}")
     found.raise_errors()
-    return array
+    return array[0] if array.shape == (1, *full[1:]) else array
 
 
 def _touched(table: Any, pods: Any, today: MarketDay, days: tuple[DayFiles, ...], steps: Any) -> Touched:

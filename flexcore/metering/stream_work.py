@@ -7,8 +7,12 @@ from contextlib import ExitStack
 import numpy as np
 
 from flexcore.metering.baseline import BaselineResult, baseline
+from flexcore.metering.day_distance import MatchDay, match_day_distance
+from flexcore.metering.reading_files import DayFiles
 from flexcore.metering.reading_rows import RowReader
-from flexcore.metering.readings import MISSING_W, Int32s
+from flexcore.metering.readings import MISSING_W, Bools, Int32s
+from flexcore.metering.reference_days import masks_of_days
+from flexcore.metering.stream_arguments import reads_history
 from flexcore.metering.stream_inputs import StreamInputs, with_touched
 
 _BLOCK = 1024  # PODs in work at a time: what passes between reading and kernel stays in the caches
@@ -20,12 +24,18 @@ class BlockWork:
     def __init__(self, inputs: StreamInputs) -> None:
         self._inputs = inputs
         self._stack = ExitStack()
+        # a method that looks at no past day does not wait for one
+        self._past = inputs.history if reads_history(inputs.rule) else ()
         self._readers = [
-            self._stack.enter_context(RowReader(day, verify=inputs.verify)) for day in (*inputs.history, inputs.today)
+            self._stack.enter_context(RowReader(day, verify=inputs.verify)) for day in (*self._past, inputs.today)
         ]
         n_steps = inputs.today.day.n_steps
-        longest = max(day.day.n_steps for day in (*inputs.history, inputs.today))
-        self._history = np.empty((_BLOCK, len(inputs.history), n_steps), np.int32)
+        longest = max(day.day.n_steps for day in (*self._past, inputs.today))
+        self._history = np.empty((_BLOCK, len(self._past), n_steps), np.int32)
+        declared = inputs.families.nominated_w
+        self._declared = None
+        if isinstance(declared, DayFiles):
+            self._declared = self._stack.enter_context(RowReader(declared, verify=inputs.verify))
         self._rows = np.empty(_BLOCK * longest, np.int32)
         self._today = np.empty((_BLOCK, n_steps), np.int32)
 
@@ -45,7 +55,7 @@ class BlockWork:
         if metered is not None:
             metered[begin - lo : end - lo] = today
         history = self._history[:n]
-        for d, (day, steps) in enumerate(zip(inputs.history, inputs.steps, strict=True)):
+        for d, (day, steps) in enumerate(zip(self._past, inputs.steps, strict=False)):
             rows = self._rows[: n * day.day.n_steps].reshape(n, day.day.n_steps)
             self._readers[d].read(begin, end, rows)
             if steps is None:
@@ -53,23 +63,48 @@ class BlockWork:
             else:
                 history[:, d] = np.where(steps >= 0, rows[:, steps], MISSING_W)
         masks = inputs.part(begin, end)
-        event, excluded, today_excluded = with_touched(masks, n, history.shape)
+        shape = (n, len(inputs.history), today.shape[1])
+        event, excluded, today_excluded = with_touched(masks, n, shape)
+        past, eligible = history if self._past else None, masks.eligible
+        score = masks.families.day_score
+        if masks.reference_days is not None:
+            eligible, past_out, today_out = masks_of_days(
+                masks.reference_days, [day.day for day in inputs.history], inputs.today.day, n, inputs.rule, past,
+                event, every_mark=isinstance(score, MatchDay),
+            )  # fmt: skip
+            excluded, today_excluded = _either(excluded, past_out), _either(today_excluded, today_out)
         where = slice(begin - lo, end - lo)
+        if isinstance(score, MatchDay):
+            score = match_day_distance(
+                history, today, np.zeros(today.shape[1], np.bool_) if event is None else event, excluded=excluded,
+                today_excluded=today_excluded, margin_steps=score.margin_steps,
+            )  # fmt: skip
+        declared = masks.families.nominated_w
+        if self._declared is not None:
+            declared = np.empty_like(today)
+            self._declared.read(begin, end, declared)
         baseline(
-            history if inputs.history else None,
+            past,
             today,
             event,
-            eligible=masks.eligible,
+            eligible=eligible,
             preset=inputs.rule,
             excluded=excluded,
             today_excluded=today_excluded,
+            **masks.families.keywords(day_score=score, nominated_w=declared),
             out=BaselineResult(out.baseline_w[where], out.status[where], out.days_used[where], inputs.rule),
         )
 
 
+def _either(mask: Bools | None, other: Bools | None) -> Bools | None:
+    if mask is None or other is None:
+        return other if mask is None else mask
+    return np.asarray(mask | other)
+
+
 def empty_result(n: int, inputs: StreamInputs) -> BaselineResult:
     """Return room for the baselines of `n` PODs."""
-    days = len(inputs.history) if inputs.rule.method != "meter_before_after" else 0
+    days = len(inputs.history) if reads_history(inputs.rule) else 0
     return BaselineResult(
         np.empty((n, inputs.today.day.n_steps), np.int32),
         np.empty(n, np.uint8),

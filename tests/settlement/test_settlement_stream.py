@@ -2,7 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pyarrow as pa
@@ -11,9 +11,33 @@ import pytest
 
 import flexcore as fx
 from flexcore.errors import FileError, SettlementError, ValidationError
-from flexcore.metering import MISSING_W, BaselineRule, reading_layout, stream, stream_work
+from flexcore.metering import (
+    MISSING_W,
+    BaselineRule,
+    Calendar,
+    EligibilityRule,
+    EventRuns,
+    MatchDay,
+    ReferenceDays,
+    count_readings,
+    eligible_days,
+    match_day_distance,
+    reading_layout,
+    rule_for,
+    stream,
+    stream_work,
+)
 from flexcore.metering.importing import correct_readings
-from flexcore.settlement import SettlementTerms, changed_lines, correct, finalise, open_run
+from flexcore.settlement import (
+    SettlementTerms,
+    changed_lines,
+    correct,
+    digest,
+    finalise,
+    open_run,
+    order_rows,
+    partition,
+)
 from flexcore.settlement import stream as settlement_stream
 
 RULE = BaselineRule("high", n_candidates=3, n_selected=2, min_days=1, adjustment="additive", window_steps=8)
@@ -23,7 +47,10 @@ DAY = fx.MarketDay("2026-01-21")
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    """Units of 16 PODs, blocks of 8 and row groups of 32."""
+    """Units of 16 PODs, blocks of 8, row groups of 32; 50 orders read at a time, 10 rows settled at a time."""
+    monkeypatch.setattr(order_rows, "_CHUNK", 50)
+    monkeypatch.setattr(partition, "_ROWS", 10)
+    monkeypatch.setattr(digest, "_ROWS", 6)
     for module in (stream, settlement_stream):
         monkeypatch.setattr(module, "UNIT", 16)
     monkeypatch.setattr(stream_work, "_BLOCK", 8)
@@ -31,10 +58,10 @@ def small(monkeypatch):
         monkeypatch.setattr(module, "GROUP_ROWS", 32)
 
 
-def city(folder, rng, n=120, gaps=0.0):
+def city(folder, rng, n=120, gaps=0.0, n_days=3):
     pods = np.sort(rng.choice(10**6, n, replace=False))
     paths, values = [], []
-    for d in range(3, -1, -1):
+    for d in range(n_days, -1, -1):
         power = rng.integers(-3000, 6000, (n, 96)).astype(np.int32)
         power[rng.random(power.shape) < gaps] = MISSING_W
         paths.append(folder / f"{d}.parquet")
@@ -62,7 +89,7 @@ def random_orders(rng, pods, prices="none"):
     return {name: np.array(column)[mixed] for name, column in table.items()}
 
 
-def in_memory(pods, values, orders, terms=TERMS, **options):
+def in_memory(pods, values, orders, terms=TERMS, base=None, **options):
     """The same by `baseline` for all PODs and `settle` for dense rows, made with dictionaries."""
     place = {pod: k for k, pod in enumerate(pods.tolist())}
     rows, event = {}, np.zeros((len(pods), 96), bool)
@@ -74,7 +101,8 @@ def in_memory(pods, values, orders, terms=TERMS, **options):
         rows.setdefault(key, np.zeros(96, np.int64))[step] = power
         price.setdefault(key, {})[step] = int(orders.get("price_ueur_per_mwh", [0] * (k + 1))[k])
         event[place[pod], step] |= power > 0
-    base = fx.baseline(np.stack(values[:-1], axis=1), values[-1], event, preset=RULE)
+    if base is None:
+        base = fx.baseline(np.stack(values[:-1], axis=1), values[-1], event, preset=RULE)
     keys = sorted(rows)
     at, buyer, group, way = (np.array(column, np.int64) for column in zip(*keys, strict=True))
     prices = None
@@ -307,3 +335,71 @@ def test_an_order_without_reading_is_refused_by_its_pod(tmp_path):
     with pytest.raises(ValidationError) as refused:
         fx.settle_files(orders, paths[:-1], paths[-1], TERMS, preset=RULE)
     assert (refused.value.codes, refused.value.findings[0].ids) == (("FX-S002",), (pods[4],))
+
+
+@pytest.mark.rule("BAS-02")
+@pytest.mark.parametrize("preset", ["caiso_5_in_10", "elexon_bl01", "nominated", "uk_fixed_reference", "pjm_match_day"])
+def test_presets_and_reference_days_settle_as_in_memory(tmp_path, preset):
+    """The whole rule: calendar, events of both operators, fall-backs, and what a preset needs beside readings."""
+    rng = np.random.default_rng(14)
+    pods, paths, values = city(tmp_path, rng, n_days=12)
+    orders = random_orders(rng, pods)
+    calendar = Calendar(holidays=["2026-01-15"])
+    days = [DAY.shift(-d) for d in range(12, 0, -1)]
+    n = len(pods)
+    first = DAY.first_qh + rng.integers(-12 * 96, 0, 60)
+    past_events = EventRuns(rng.integers(0, n, 60), first, first + 5, operator=rng.integers(0, 2, 60))
+    # today's orders are events as well, and their rebound is left out of adjustment windows
+    place = np.searchsorted(pods, orders["pod"])
+    kept = orders["ordered_w"] > 0
+    qh = (DAY.first_qh + orders["step"])[kept]
+    todays = EventRuns(place[kept], qh, qh + 1, operator=orders["operator"][kept], power_w=orders["ordered_w"][kept])
+    rule = EligibilityRule(look_back_days=8, widened_days=12, completeness_ppm=900_000, rebound_steps=3)
+    source = ReferenceDays(calendar, rule, EventRuns.join(past_events, todays))
+    followed = replace(rule_for(preset, calendar.day_type(DAY)), min_days=1)
+    more = {
+        "nominated": {"nominated_w": rng.integers(-900, 4000, (n, 96))},
+        "uk_fixed_reference": {"reference_w": rng.integers(0, 4000, (2, 96)), "reference_of": np.arange(n) % 2},
+    }.get(preset, {})
+    history = np.stack(values[:-1], axis=1)
+    chosen = eligible_days(days, DAY, calendar=calendar, rule=rule, n_pods=n, events=source.events,
+                           n_read=count_readings(history))  # fmt: skip
+    event = np.zeros((n, 96), bool)
+    event[place[kept], orders["step"][kept]] = True
+    rows = np.arange(n)
+    touched = {"excluded": chosen.touched_of(rows) != 0, "today_excluded": chosen.today_excluded_of(rows)}
+    asked = dict(more)
+    if preset == "pjm_match_day":
+        more, asked = (
+            {"day_score": match_day_distance(history, values[-1], event, **touched)},
+            {"day_score": MatchDay()},
+        )
+    base = fx.baseline(history, values[-1], event, eligible=chosen.choice, preset=followed, **touched, **more)
+    expected, status = in_memory(pods, values, orders, missing="zero", base=base)
+    assert expected.lines.delivered_wqh.any()
+    found = fx.settle_files(
+        orders, paths[:-1], paths[-1], TERMS, preset=followed, eligible=source, missing="zero", out=tmp_path / "run",
+        n_threads=2, **asked,
+    )  # fmt: skip
+    assert_same(found.result, expected)
+    assert found.status.tolist() == status.tolist()
+
+
+def test_written_pod_lines_are_read_again_and_checked(tmp_path):
+    rng = np.random.default_rng(15)
+    pods, paths, _ = city(tmp_path, rng)
+    orders = random_orders(rng, pods)
+    held = fx.settle_files(orders, paths[:-1], paths[-1], TERMS, preset=RULE)
+    written = fx.settle_files(orders, paths[:-1], paths[-1], TERMS, preset=RULE, out=tmp_path / "run")
+    assert_same(written.result, held.result)
+    assert written.n_pod_lines == held.n_pod_lines == len(held.pod_lines) > 0
+    assert pq.ParquetFile(written.files[1]).num_row_groups > 3
+    path = tmp_path / "run" / "pod_lines.parquet"
+    content = bytearray(path.read_bytes())
+    content[200] ^= 255
+    path.write_bytes(content)
+    for damage in (lambda: None, path.unlink):
+        damage()
+        with pytest.raises(SettlementError) as refused:
+            _ = written.pod_lines
+        assert refused.value.codes == ("FX-S061",)

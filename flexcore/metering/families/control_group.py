@@ -33,7 +33,8 @@ def as_barred(control_event: npt.ArrayLike | None, n_controls: int, n_steps: int
     return np.ascontiguousarray(np.broadcast_to(during.any(axis=1), n_controls))
 
 
-def _members(control_of: npt.ArrayLike, n_controls: int) -> npt.NDArray[np.int64]:
+def members_of(control_of: npt.ArrayLike, n_controls: int) -> npt.NDArray[np.int64]:
+    """Return rows of controls for each POD, -1 for none, or refuse those that point nowhere or twice."""
     members = np.asarray(as_int(control_of, "control_of", shape=(None, None)))
     found = Findings("control_of", len(members))
     bad = np.flatnonzero(((members < -1) | (members >= n_controls)).any(axis=1))
@@ -61,7 +62,7 @@ def control_group(rule: BaselineRule, controls: Controls, day: EventDay) -> Base
         mean, few = np.empty((1, n_steps), np.float64), np.empty(1, np.uint8)
         control_mean(control, barred, gone, members, np.ones(1, np.int64), rule.min_controls, 0, 1, mean, few)
     else:
-        members = _members(controls.control_of, n_controls)
+        members = members_of(controls.control_of, n_controls)
         n_pods = len(members)
     units = as_units(controls.units, n_pods)
 

@@ -24,7 +24,7 @@ _METHODS = ("high", "mid", "low", "all")
 _SCORES = ("event", "day", "given")
 
 
-def _given_scores(values: npt.ArrayLike | None, rule: BaselineRule, full: tuple[int, int]) -> npt.NDArray[np.int64]:
+def given_scores(values: npt.ArrayLike | None, rule: BaselineRule, full: tuple[int, int]) -> npt.NDArray[np.int64]:
     """Return given scores with one row for each POD or one for all, none where the rule does not look at them."""
     if rule.score != "given":
         return np.zeros((0, full[1]), np.int64)
@@ -52,7 +52,7 @@ def x_of_y(
     n_pods, n_days, n_steps = history.shape
     today, during, today_out = day.arrays(n_pods, n_steps)
     choice = order_of_choice(eligible, (n_pods, n_days))
-    given = _given_scores(day_score, rule, (n_pods, n_days))
+    given = given_scores(day_score, rule, (n_pods, n_days))
     low_use = -1 if rule.low_use_ppm is None else rule.low_use_ppm
     past_out = as_mask(excluded, "excluded", (n_pods, n_days, n_steps))
     most = n_days + 1  # asking for more days than there are asks for one too many: room for a look-back is not needed
