@@ -17,10 +17,10 @@ LARGEST_UEUR = 2**62
 _CHUNK = 1 << 14
 
 
-def refuse(code: str, message: str, **details: npt.ArrayLike | str) -> None:
+def refuse(code: str, message: str, **details: Any) -> None:
     """Raise SettlementError with one finding."""
     found = Findings("settlement")
-    found.add(code, message, **details)  # type: ignore[arg-type]
+    found.add(code, message, **details)
     found.raise_errors(SettlementError)
 
 
