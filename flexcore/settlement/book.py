@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.arrays import as_int
+from flexcore.arrays import as_bool, as_int
 from flexcore.chunks import run_chunks
 from flexcore.errors import Findings, SettlementError
 from flexcore.metering.readings import Int32s, as_power_w
@@ -33,6 +33,8 @@ class Book(NamedTuple):
     rows: Int64s
     ptr: Int64s
     share: Int64s  # given factors of the rows, empty if PODs share by what they delivered
+    step: Int64s  # quarter-hour of the day that each column stands for
+    estimated: npt.NDArray[np.uint8]  # without rows where no ordered quarter-hour is
 
     @property
     def n_units(self) -> int:
@@ -51,6 +53,7 @@ def make_book(
     price: npt.ArrayLike | None,
     pod: npt.ArrayLike | None,
     available_w: npt.ArrayLike | None,
+    estimated: npt.ArrayLike | None,
     unit_of_step: npt.ArrayLike | None,
     split: str,
     factor: npt.ArrayLike | None,
@@ -69,6 +72,11 @@ def make_book(
     )
     if not available.any():
         available = available[:0]
+    guessed = np.zeros((0, n_steps), np.uint8)
+    if estimated is not None:
+        guessed = as_bool(estimated, "estimated", shape=orders.shape).view(np.uint8)
+        if not guessed[orders > 0].any():
+            guessed = guessed[:0]
 
     def per_row(values: npt.ArrayLike, name: str, **limits: Any) -> npt.NDArray[Any]:
         array = np.asarray(values)
@@ -96,7 +104,10 @@ def make_book(
     if len(rows):
         need_price(price, terms)
     prices = _prices(terms.price_ueur_per_mwh or 0 if price is None else price, n_rows, n_steps)
-    book = Book(orders, baseline, metered, available, prices, way, group_id, buyer, key, unit, rows, ptr, share)
+    book = Book(
+        orders, baseline, metered, available, prices, way, group_id, buyer, key, unit, rows, ptr, share,
+        np.arange(n_steps), guessed,
+    )  # fmt: skip
     _order_twins(book, edge)
     return book
 
@@ -123,7 +134,8 @@ def _order_twins(book: Book, edge: npt.NDArray[np.bool_]) -> None:
     rows = book.rows
     tied = np.flatnonzero((book.pod[rows[1:]] == book.pod[rows[:-1]]) & ~edge[1:-1])
     parts: list[npt.NDArray[Any]] = [book.orders, book.baseline, book.metered]
-    parts += [part for part in (book.available, book.price, book.share) if len(part) == len(book.orders)]
+    more = (book.available, book.price, book.share, book.estimated)
+    parts += [part for part in more if len(part) == len(book.orders)]
     for run in np.split(tied, np.flatnonzero(np.diff(tied) > 1) + 1) if tied.size else ():
         lo, hi = run[0], run[-1] + 2
         rows[lo:hi] = sorted(rows[lo:hi], key=lambda i: [part[i].tobytes() for part in parts])

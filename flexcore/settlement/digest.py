@@ -28,13 +28,13 @@ def bucket_edges(ptr: Int64s) -> Int64s:
     return np.array(edges, np.int64)
 
 
-def bucket_digests(book: Book, edges: Int64s, step: Int64s, *, n_threads: int) -> list[bytes]:
-    """Return the digest of each bucket; `step` is the quarter-hour of each column of the book.
+def bucket_digests(book: Book, edges: Int64s, *, n_threads: int) -> list[bytes]:
+    """Return the digest of each bucket.
 
     What has no order or availability decides nothing and is not hashed.
     """
     digests = [b""] * (len(edges) - 1)
-    steps = step.astype(np.int16)
+    steps = book.step.astype(np.int16)
 
     def task(lo: int, hi: int) -> None:
         for k in range(lo, hi):
@@ -66,6 +66,9 @@ def _bucket(book: Book, g0: int, g1: int, step: npt.NDArray[np.int16]) -> bytes:
                 at = chunk[row]
                 for values in (book.baseline, book.metered):
                     digest.update(values[at, column].data)
+                if len(book.estimated):
+                    digest.update(b"estimated")
+                    digest.update(book.estimated[at, column].data)
                 digest.update(book.price[at * one_row, column * one_step].data)
     return digest.digest()
 

@@ -19,6 +19,7 @@ def make_lines(
     delivered: Int64s,
     available: Int64s,
     n_missing: Int64s,
+    n_estimated: Int64s,
     price_high: Int64s,
     price_low: Int64s,
     counted: Int64s,
@@ -47,7 +48,8 @@ def make_lines(
         message = f"the amounts of the run sum to more than {LARGEST_UEUR} micro-EUR; its largest line is named"
         refuse_lines(message, name, np.arange(len(sizes)) == sizes.argmax())
     return SettlementLines(
-        *key, unit, ordered, delivered, paid, shortfall, counted, available, n_missing, event,
+        *key, unit, ordered, delivered, paid, shortfall, counted, available, n_missing, n_estimated,
+        event,
         ratio_ppm(counted_in, ordered_in), price, factor, pay, penalty, availability, pay - penalty + availability,
     )  # fmt: skip
 
@@ -91,8 +93,8 @@ def totals_of(lines: SettlementLines) -> SettlementTotals:
     """Sum the lines of each operator."""
     operators = np.array([LOCAL, GLOBAL], np.int8)
     names = (
-        "ordered_wqh", "delivered_wqh", "paid_wqh", "shortfall_wqh", "available_wqh", "n_missing", "pay_ueur",
-        "penalty_ueur", "availability_ueur", "net_ueur",
+        "ordered_wqh", "delivered_wqh", "paid_wqh", "shortfall_wqh", "available_wqh", "n_missing", "n_estimated",
+        "pay_ueur", "penalty_ueur", "availability_ueur", "net_ueur",
     )  # fmt: skip
     sums = {
         name: np.array([getattr(lines, name)[lines.operator == operator].sum() for operator in operators], np.int64)

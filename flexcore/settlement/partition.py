@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from flexcore.metering.readings import MISSING_W, Int32s
+from flexcore.metering.readings import MISSING_W, Bools, Int32s
 from flexcore.settlement.book import Book, check_prices
 from flexcore.settlement.digest import bucket_digests, bucket_edges, run_digest
 from flexcore.settlement.lines import make_lines, totals_of
 from flexcore.settlement.order_rows import OrderRows
 from flexcore.settlement.remuneration import refuse_missing
 from flexcore.settlement.result import Int64s, PodLines, SettlementLines, SettlementTotals
-from flexcore.settlement.shares import LineSums, share_pods, sum_groups
+from flexcore.settlement.shares import N_ENERGIES, LineSums, share_pods, sum_groups
 from flexcore.settlement.terms import SettlementTerms
 
 _ROWS = 16_384  # rows that are dense at a time, unless one group has more
@@ -36,6 +36,7 @@ class SparseRows(NamedTuple):
     metered_w: Int32s
     pod: Int64s
     unit_of_step: Int64s
+    estimated: Bools | None = None
 
     def in_order(self) -> tuple[Int64s, Int64s]:
         """Return the rows that have orders, by group and POD, and where groups begin."""
@@ -49,8 +50,8 @@ class SparseRows(NamedTuple):
             edge[1:-1] |= np.diff(column[order]) != 0
         return active[order], np.flatnonzero(edge) if len(active) else np.zeros(1, np.int64)
 
-    def book(self, chosen: Int64s, ptr: Int64s, terms: SettlementTerms) -> tuple[Book, Int64s]:
-        """Return some groups as a book that has columns only for quarter-hours with an order, and which these are."""
+    def book(self, chosen: Int64s, ptr: Int64s, terms: SettlementTerms) -> Book:
+        """Return some groups as a book that has columns only for quarter-hours with an order."""
         rows = self.rows
         entries, counts = rows.entries_of(chosen)
         at = np.repeat(np.arange(len(chosen)), counts)
@@ -62,6 +63,9 @@ class SparseRows(NamedTuple):
         orders[at, column] = rows.ordered_w[entries]
         baseline[at, column] = self.baseline_w[entries]
         metered[at, column] = self.metered_w[entries]
+        guessed = np.zeros(shape if self.estimated is not None else (0, shape[1]), np.uint8)
+        if self.estimated is not None:
+            guessed[at, column] = self.estimated[entries]
         if rows.price is None:
             price = np.full((1, 1), terms.price_ueur_per_mwh or 0, np.int64)
         elif rows.price.ndim == 2:
@@ -69,12 +73,11 @@ class SparseRows(NamedTuple):
         else:
             price = np.zeros(shape, np.int64)
             price[at, column] = rows.price[entries]
-        book = Book(
+        return Book(
             orders, baseline, metered, np.zeros((0, shape[1]), np.int32), price, rows.direction[chosen],
             rows.aggregate[chosen], rows.operator[chosen], self.pod[chosen], self.unit_of_step[used],
-            np.arange(len(chosen)), ptr, np.zeros(0, np.int64),
+            np.arange(len(chosen)), ptr, np.zeros(0, np.int64), used, guessed,
         )  # fmt: skip
-        return book, used
 
 
 def _partitions(ptr: Int64s, edges: Int64s) -> Iterator[tuple[int, int]]:
@@ -106,20 +109,20 @@ def settle_sparse(
     edges = bucket_edges(ptr)
     parts = list(_partitions(ptr, edges))
     sums: list[LineSums] = []
-    energies: list[list[Int64s]] = [[] for _ in range(9)]
+    energies: list[list[Int64s]] = [[] for _ in range(N_ENERGIES)]
     buckets: list[bytes] = []
 
-    def book_of(first: int, last: int) -> tuple[Book, Int64s]:
+    def book_of(first: int, last: int) -> Book:
         g0, g1 = edges[first], edges[last]
         return sparse.book(order[ptr[g0] : ptr[g1]], ptr[g0 : g1 + 1] - ptr[g0], terms)
 
     for first, last in parts:
-        book, step = book_of(first, last)
+        book = book_of(first, last)
         part = sum_groups(book, terms, n_threads)
         for column, own_column in zip(energies, part.energies, strict=True):
             column.append(own_column)
         sums.append(part._replace(energies=()))
-        buckets += bucket_digests(book, edges[first : last + 1] - edges[first], step, n_threads=n_threads)
+        buckets += bucket_digests(book, edges[first : last + 1] - edges[first], n_threads=n_threads)
     digest = run_digest(terms, missing, "delivered", sparse.unit_of_step, len(order), buckets)
     lines = _lines(sums, energies, terms)
     if missing == "refuse" and lines.n_missing.any():
@@ -129,8 +132,7 @@ def settle_sparse(
     held = None if take is not None else _room(n_pod_lines)
     line = at = 0
     for (first, last), part in zip(parts, sums, strict=True):
-        book, _ = book_of(first, last)
-        shares = share_pods(book, part, lines, line, terms, "delivered", n_threads)
+        shares = share_pods(book_of(first, last), part, lines, line, terms, "delivered", n_threads)
         own = order[ptr[edges[first]] : ptr[edges[last]]]
         columns = {field.name: getattr(shares, field.name) for field in fields(shares)} | {"row": own[shares.row]}
         if held is None:
@@ -152,7 +154,7 @@ def _lines(sums: list[LineSums], parts: list[list[Int64s]], terms: SettlementTer
     """Make the lines of all parts at once; the parts of each energy go as soon as they are joined."""
     none = np.zeros(0, np.int64)
     if not sums:
-        return make_lines((none.astype(np.int8), none, none.astype(np.int8)), none, terms, *[none] * 9)
+        return make_lines((none.astype(np.int8), none, none.astype(np.int8)), none, terms, *[none] * N_ENERGIES)
     operator, aggregate, direction = (np.concatenate([part.key[k] for part in sums]) for k in range(3))
     energies = []
     for column in parts:

@@ -38,6 +38,7 @@ def settle(
     price_ueur_per_mwh: npt.ArrayLike | None = None,
     pod: npt.ArrayLike | None = None,
     available_w: npt.ArrayLike | None = None,
+    estimated: npt.ArrayLike | None = None,
     unit_of_step: npt.ArrayLike | None = None,
     missing: Literal["refuse", "zero"] = "refuse",
     split: Split = "delivered",
@@ -66,6 +67,10 @@ def settle(
         rows are taken for different PODs.
     available_w : array_like of int, shape (n_rows, n_steps), optional
         Availability to be paid by the terms. [W]
+    estimated : array_like of bool, shape (n_rows, n_steps), optional
+        True where the reading of the POD is no reading but an estimate or a substitute (`Readings.estimated`): there
+        the POD is credited at most its order, before PODs net and before any cap above the order. What moved the
+        wrong way counts as it is. Set it, too, where a baseline that rests on estimates shall be held to this.
     unit_of_step : array_like of int, shape (n_steps,), optional
         Market time unit of each quarter-hour, ascending from 0; hours if not given (`MarketDay.hour_of_step`).
     missing : {"refuse", "zero"}
@@ -103,7 +108,7 @@ def settle(
     check_option("split", split, ("delivered", "factors", "equal"))
     book = make_book(
         orders_w, baseline_w, metered_w, terms, direction, aggregate, operator, price_ueur_per_mwh, pod, available_w,
-        unit_of_step, split, split_factor_ppm,
+        estimated, unit_of_step, split, split_factor_ppm,
     )  # fmt: skip
     if pod is not None:
         refuse_double_orders(book)
@@ -117,8 +122,7 @@ def _settle(book: Book, terms: SettlementTerms, missing: str, split_by: Split, n
         gone = (book.baseline == MISSING_W) | (book.metered == MISSING_W)
         refuse_missing(np.flatnonzero((gone & (book.orders > 0)).any(axis=1)), book.pod)
     pods = share_pods(book, sums, lines, 0, terms, split_by, n_threads)
-    step = np.arange(book.orders.shape[1])
-    buckets = bucket_digests(book, bucket_edges(book.ptr), step, n_threads=n_threads)
+    buckets = bucket_digests(book, bucket_edges(book.ptr), n_threads=n_threads)
     digest = run_digest(terms, missing, split_by, book.unit_of_step, len(book.rows), buckets)
     return SettlementResult(lines, pods, totals_of(lines), terms, digest, split_by)
 

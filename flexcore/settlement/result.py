@@ -59,6 +59,8 @@ class SettlementLines(Columns):
         Available energy that is paid for by the hour. [W quarter-hours]
     n_missing : ndarray of int64
         Ordered quarter-hours of PODs without reading or baseline; they count as not delivered.
+    n_estimated : ndarray of int64
+        Ordered quarter-hours of PODs whose reading was estimated; none counts for more than its order.
     event : ndarray of int64
         Unit in which the event of the line starts: neighbouring units of one (operator, aggregate, direction) with an
         order are one event. -1 where nothing is ordered.
@@ -90,6 +92,7 @@ class SettlementLines(Columns):
     counted_wqh: Int64s
     available_wqh: Int64s
     n_missing: Int64s
+    n_estimated: Int64s
     event: Int64s
     ratio_ppm: Int64s
     price_ueur_per_mwh: Int64s
@@ -145,7 +148,8 @@ class SettlementTotals(Columns):
     Attributes
     ----------
     operator : ndarray of int8, shape (2,)
-    ordered_wqh, delivered_wqh, paid_wqh, shortfall_wqh, available_wqh, n_missing : ndarray of int64, shape (2,)
+    ordered_wqh, delivered_wqh, paid_wqh, shortfall_wqh, available_wqh, n_missing, n_estimated : ndarray of int64, \
+shape (2,)
     pay_ueur, penalty_ueur, availability_ueur, net_ueur : ndarray of int64, shape (2,)
     """
 
@@ -156,6 +160,7 @@ class SettlementTotals(Columns):
     shortfall_wqh: Int64s
     available_wqh: Int64s
     n_missing: Int64s
+    n_estimated: Int64s
     pay_ueur: Int64s
     penalty_ueur: Int64s
     availability_ueur: Int64s

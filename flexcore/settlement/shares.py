@@ -14,6 +14,9 @@ from flexcore.units import MAX_WQH
 
 _GROUPS = 16  # (operator, aggregate, direction) groups in one task
 
+#: Sums that `make_lines` turns into a line.
+N_ENERGIES = 10
+
 
 class LineSums(NamedTuple):
     """Lines of a book: group and unit of each, sums in the order of `make_lines`, and rows that take part."""
@@ -33,22 +36,23 @@ def sum_groups(book: Book, terms: SettlementTerms, n_threads: int) -> LineSums:
     """Sum the energies of each line."""
     from flexcore.kernels.settlement.remuneration import sum_lines
 
-    each, owed = int(terms.measured_per == "quarter_hour"), ONE_PPM - terms.tolerance_ppm
+    periods = {"unit": book.unit_of_step, "half_hour": book.step // 2, "quarter_hour": book.step}
+    period, owed = periods[terms.measured_per], ONE_PPM - terms.tolerance_ppm
     n_groups = len(book.ptr) - 1
-    sums = [np.empty((n_groups, book.n_units), np.int64) for _ in range(10)]
+    sums = [np.empty((n_groups, book.n_units), np.int64) for _ in range(N_ENERGIES + 1)]
 
     def task(g0: int, g1: int) -> None:
         sum_lines(
-            book.orders, book.baseline, book.metered, book.available, book.price, book.direction, book.unit_of_step,
-            book.ptr, book.rows, _clip(terms), each, terms.cap_ppm, owed, g0, g1, *sums,
+            book.orders, book.baseline, book.metered, book.available, book.estimated, book.price, book.direction,
+            book.unit_of_step, period, book.ptr, book.rows, _clip(terms), terms.cap_ppm, owed, g0, g1, *sums,
         )  # fmt: skip
 
     run_chunks(task, n_groups, n_threads=n_threads, chunk=_GROUPS)
-    exists = sums[9] > 0
+    exists = sums[-1] > 0
     group, unit = np.nonzero(exists)
     leader = book.rows[book.ptr[:-1]][group]
     key = (book.operator[leader], book.aggregate[leader], book.direction[leader])
-    return LineSums(key, group, unit, tuple(array[exists] for array in sums[:9]), sums[9][exists])
+    return LineSums(key, group, unit, tuple(array[exists] for array in sums[:-1]), sums[-1][exists])
 
 
 def share_pods(
@@ -67,8 +71,8 @@ def share_pods(
 
     def task(g0: int, g1: int) -> None:
         list_entries(
-            book.orders, book.baseline, book.metered, book.available, book.direction, book.unit_of_step, book.ptr,
-            book.rows, begin, _clip(terms), g0, g1, row, ordered, delivered, available,
+            book.orders, book.baseline, book.metered, book.available, book.estimated, book.direction,
+            book.unit_of_step, book.ptr, book.rows, begin, _clip(terms), g0, g1, row, ordered, delivered, available,
         )  # fmt: skip
 
     run_chunks(task, n_groups, n_threads=n_threads, chunk=_GROUPS)

@@ -13,6 +13,7 @@ from flexcore.kernels._jit import (
     I64_2D,
     I64_2D_OUT,
     I64_OUT,
+    U8_2D,
     U8_OUT,
     i64,
     inner,
@@ -51,26 +52,36 @@ def _against_order(ordered, delivered, cap, owed):
     return counted, max(counted, np.int64(0)), max(ordered * owed // 1_000_000 - delivered, np.int64(0))
 
 
+@inner
+def _credited_w(ordered, baseline, metered, down, is_estimated, clip):
+    """Return what a POD delivers on its order: an estimated reading at most the order, with `clip` nothing below 0."""
+    value = delivered_w(baseline, metered, down)
+    if is_estimated:
+        value = min(value, ordered)
+    return max(value, np.int64(0)) if clip != 0 else value
+
+
 @kernel(
-    I32_2D, I32_2D, I32_2D, I32_2D, I64_2D, I8, I64, I64, I64, i64, i64, i64, i64, i64, i64,
+    I32_2D, I32_2D, I32_2D, I32_2D, U8_2D, I64_2D, I8, I64, I64, I64, I64, i64, i64, i64, i64, i64,
     I64_2D_OUT, I64_2D_OUT, I64_2D_OUT, I64_2D_OUT, I64_2D_OUT, I64_2D_OUT, I64_2D_OUT, I64_2D_OUT, I64_2D_OUT,
-    I64_2D_OUT,
+    I64_2D_OUT, I64_2D_OUT,
 )  # fmt: skip
 def sum_lines(
-    orders, baseline, metered, available, price, direction, unit_of_step, ptr, rows, clip, each_quarter, cap, owed,
-    g0, g1, ordered_out, delivered_out, available_out, missing_out, price_high_out, price_low_out, counted_out,
-    paid_out, short_out, entries_out,
+    orders, baseline, metered, available, estimated, price, direction, unit_of_step, period_of_step, ptr, rows, clip,
+    cap, owed, g0, g1, ordered_out, delivered_out, available_out, missing_out, estimated_out, price_high_out,
+    price_low_out, counted_out, paid_out, short_out, entries_out,
 ):  # fmt: skip
     """Sum groups g0..g1 over rows and steps into their lines, outputs of shape (n_groups, n_units) in wqh.
 
     Delivered power counts where the row has an order, and only there: where nothing is ordered nothing is delivered,
     and a POD ordered by the other operator stays out. `price` has one row or one for each row, and one step or all of
-    them. Energy is capped at `cap` parts per million of the order and missed below `owed` of it, in each quarter-hour
-    or over the whole unit.
+    them; `available` and `estimated` may have no rows. Energy is capped at `cap` parts per million of the order and
+    missed below `owed` of it, over neighbouring steps of one unit and one period.
     """
     n_units = ordered_out.shape[1]
     n_steps = orders.shape[1]
     has_available = available.shape[0] > 0
+    has_estimated = estimated.shape[0] > 0
     one_row = price.shape[0] == 1
     one_step = price.shape[1] == 1
     touched = np.empty(n_units, np.bool_)
@@ -82,6 +93,7 @@ def sum_lines(
             delivered_out[g, u] = 0
             available_out[g, u] = 0
             missing_out[g, u] = 0
+            estimated_out[g, u] = 0
             price_high_out[g, u] = 0
             price_low_out[g, u] = 0
             counted_out[g, u] = 0
@@ -111,34 +123,37 @@ def sum_lines(
                 if baseline[i, t] == MISSING or metered[i, t] == MISSING:
                     missing_out[g, u] += 1
                     continue
-                value = delivered_w(baseline[i, t], metered[i, t], down)
-                if value > 0 or clip == 0:
-                    step_delivered[t] += value
+                guessed = has_estimated and estimated[i, t] != 0
+                if guessed:
+                    estimated_out[g, u] += 1
+                step_delivered[t] += _credited_w(power, baseline[i, t], metered[i, t], down, guessed, clip)
             for u in range(n_units):
                 if touched[u]:
                     entries_out[g, u] += 1
+        ordered = np.int64(0)
+        delivered = np.int64(0)
         for t in range(n_steps):
             u = unit_of_step[t]
-            ordered_out[g, u] += step_ordered[t]
-            delivered_out[g, u] += step_delivered[t]
-            if each_quarter != 0:
-                counted, paid, short = _against_order(step_ordered[t], step_delivered[t], cap, owed)
-                counted_out[g, u] += counted
-                paid_out[g, u] += paid
-                short_out[g, u] += short
-        if each_quarter == 0:
-            for u in range(n_units):
-                counted, paid, short = _against_order(ordered_out[g, u], delivered_out[g, u], cap, owed)
-                counted_out[g, u] = counted
-                paid_out[g, u] = paid
-                short_out[g, u] = short
+            ordered += step_ordered[t]
+            delivered += step_delivered[t]
+            if t + 1 < n_steps and unit_of_step[t + 1] == u and period_of_step[t + 1] == period_of_step[t]:
+                continue
+            counted, paid, short = _against_order(ordered, delivered, cap, owed)
+            ordered_out[g, u] += ordered
+            delivered_out[g, u] += delivered
+            counted_out[g, u] += counted
+            paid_out[g, u] += paid
+            short_out[g, u] += short
+            ordered = np.int64(0)
+            delivered = np.int64(0)
 
 
 @kernel(
-    I32_2D, I32_2D, I32_2D, I32_2D, I8, I64, I64, I64, I64_2D, i64, i64, i64, I64_OUT, I64_OUT, I64_OUT, I64_OUT,
+    I32_2D, I32_2D, I32_2D, I32_2D, U8_2D, I8, I64, I64, I64, I64_2D, i64, i64, i64,
+    I64_OUT, I64_OUT, I64_OUT, I64_OUT,
 )  # fmt: skip
 def list_entries(
-    orders, baseline, metered, available, direction, unit_of_step, ptr, rows, first, clip, g0, g1,
+    orders, baseline, metered, available, estimated, direction, unit_of_step, ptr, rows, first, clip, g0, g1,
     row_out, ordered_out, delivered_out, available_out,
 ):  # fmt: skip
     """Write one entry for each row and line that it takes part in, for groups g0..g1.
@@ -149,6 +164,7 @@ def list_entries(
     n_units = first.shape[1]
     n_steps = orders.shape[1]
     has_available = available.shape[0] > 0
+    has_estimated = estimated.shape[0] > 0
     following = np.empty(n_units, np.int64)
     entry = np.empty(n_units, np.int64)
     for g in range(g0, g1):
@@ -177,9 +193,8 @@ def list_entries(
                 available_out[p] += offered
                 if power == 0 or baseline[i, t] == MISSING or metered[i, t] == MISSING:
                     continue
-                value = delivered_w(baseline[i, t], metered[i, t], down)
-                if value > 0 or clip == 0:
-                    delivered_out[p] += value
+                guessed = has_estimated and estimated[i, t] != 0
+                delivered_out[p] += _credited_w(power, baseline[i, t], metered[i, t], down, guessed, clip)
 
 
 @inner

@@ -37,11 +37,14 @@ def capped(energy, order, ppm):
 
 
 def line_energies(quarters, terms):
-    """Counted, paid and missed energy of a line; quarters is a list of (ordered, delivered)."""
-    if terms.measured_per == "unit":
-        quarters = [(sum(o for o, _ in quarters), sum(d for _, d in quarters))]
+    """Counted, paid and missed energy of a line; quarters maps a step to (ordered, delivered)."""
+    periods = {}
+    for step, (order, delivered) in quarters.items():
+        name = {"unit": 0, "half_hour": step // 2, "quarter_hour": step}[terms.measured_per]
+        before = periods.get(name, (0, 0))
+        periods[name] = before[0] + order, before[1] + delivered
     counted = paid = missed = 0
-    for order, delivered in quarters:
+    for order, delivered in periods.values():
         if order == 0:
             continue
         counted += capped(delivered, order, terms.cap_ppm)
@@ -83,7 +86,8 @@ def settle(rows, terms, unit_of_step, split_by="delivered"):
     """Lines and POD shares.
 
     A row is a dictionary with operator, aggregate, direction, pod, and lists orders, baseline, metered, available and
-    price, and a factor where PODs share by factors; a missing reading or baseline is None. Lines are keyed by
+    price, estimated where readings are, and a factor where PODs share by factors; a missing reading or baseline is
+    None. An estimated reading is never credited above the order of its quarter-hour. Lines are keyed by
     (operator, aggregate, direction, unit), POD shares by line and POD.
     """
     lines, pods = {}, {}
@@ -95,6 +99,7 @@ def settle(rows, terms, unit_of_step, split_by="delivered"):
                 continue
             key = (row["operator"], row["aggregate"], row["direction"], unit)
             line = lines.setdefault(key, {"ordered": 0, "delivered": 0, "available": 0, "missing": 0, "value": 0})
+            line.setdefault("estimated", 0)
             line.setdefault("quarters", {})
             pod = pods.setdefault((key, row["pod"]), {"ordered": 0, "delivered": 0, "available": 0})
             for entry in (line, pod):
@@ -109,6 +114,9 @@ def settle(rows, terms, unit_of_step, split_by="delivered"):
                 continue
             delivered = row["baseline"][step] - row["metered"][step]
             delivered = delivered if row["direction"] == 0 else -delivered
+            if row.get("estimated") and row["estimated"][step]:
+                line["estimated"] += 1
+                delivered = min(delivered, ordered)
             if terms.netting == "pod":
                 delivered = max(delivered, 0)
             line["delivered"] += delivered
@@ -116,7 +124,7 @@ def settle(rows, terms, unit_of_step, split_by="delivered"):
             pod["delivered"] += delivered
 
     for line in lines.values():
-        line["counted"], line["paid"], line["shortfall"] = line_energies(list(line.pop("quarters").values()), terms)
+        line["counted"], line["paid"], line["shortfall"] = line_energies(line.pop("quarters"), terms)
     over, event = scopes(lines, terms.factor_scope)
     for key, line in lines.items():
         ordered = line["ordered"]

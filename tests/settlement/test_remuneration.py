@@ -30,7 +30,7 @@ def random_terms(rng):
             (ratio, int(rng.choice([1_000_000, rng.integers(0, 1_000_001)]))) for ratio in ratios[: rng.integers(1, 5)]
         ),
         factor_scope=("line", "event", "period")[rng.integers(3)],
-        measured_per=("unit", "quarter_hour")[rng.integers(2)],
+        measured_per=("unit", "half_hour", "quarter_hour")[rng.integers(3)],
         netting=("aggregate", "pod")[rng.integers(2)],
     )
 
@@ -77,6 +77,7 @@ def expected(book, terms, split_by="delivered"):
             "metered": plain("metered_w", i),
             "available": plain("available_w", i),
             "price": plain("price_ueur_per_mwh", i),
+            "estimated": book["estimated"][i].tolist() if "estimated" in book else None,
             "factor": int(book["split_factor_ppm"][i]) if "split_factor_ppm" in book else None,
         }
         for i in range(len(book["pod"]))
@@ -87,7 +88,7 @@ def expected(book, terms, split_by="delivered"):
 LINE_NAMES = {
     "ordered": "ordered_wqh", "delivered": "delivered_wqh", "paid": "paid_wqh", "shortfall": "shortfall_wqh",
     "counted": "counted_wqh", "event": "event", "ratio": "ratio_ppm", "available": "available_wqh",
-    "missing": "n_missing", "price": "price_ueur_per_mwh", "factor": "factor_ppm",
+    "missing": "n_missing", "estimated": "n_estimated", "price": "price_ueur_per_mwh", "factor": "factor_ppm",
     "pay": "pay_ueur", "penalty": "penalty_ueur", "availability": "availability_ueur", "net": "net_ueur",
 }  # fmt: skip
 POD_NAMES = ("ordered", "delivered", "available", "pay", "penalty", "availability", "net")
