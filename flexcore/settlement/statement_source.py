@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from flexcore.errors import Findings, SettlementError
 from flexcore.market_day import MarketDay
-from flexcore.metering.readings import Int32s
+from flexcore.metering.readings import Bools, Int32s
 from flexcore.settlement.period import PeriodSettlement
 from flexcore.settlement.pod_evidence import PodEvidence
 from flexcore.settlement.result import Int8s, Int64s, SettlementResult
@@ -45,6 +45,8 @@ class SettledDay:
         The provider's factors, where PODs share by them. [parts per million]
     row_available_w : ndarray of int, shape (n_rows, n_steps), or None
         Availability as it was given to `settle`; what is paid for it is taken as given without. [W]
+    row_estimated : ndarray of bool, shape (n_rows, n_steps), or None
+        `estimated` as it was given to `settle`.
     period : PeriodSettlement or None
         The period that the day belongs to, where its penalties were capped: `run` then holds the day as it is charged.
     """
@@ -67,12 +69,17 @@ class SettledDay:
     row_factor_ppm: Int64s | None = None
     row_available_w: npt.NDArray[np.integer[Any]] | None = None
     period: PeriodSettlement | None = None
+    row_estimated: Bools | None = None
 
     def clock(self, step: int) -> str:
         """Local clock time at the start of a step, with its zone in the hour that an autumn day has twice."""
         start = self.day.start(step)
         twice = start.replace(fold=1 - start.fold).utcoffset() != start.utcoffset()
         return start.strftime("%H:%M %Z" if twice else "%H:%M")
+
+    def estimated(self, row: Any, step: Any) -> Any:
+        """Whether the readings of rows at steps were estimated."""
+        return np.zeros(np.shape(row), np.bool_) if self.row_estimated is None else self.row_estimated[row, step]
 
     def check(self) -> None:
         """Raise SettlementError FX-S041 with everything in which rows, names and result do not fit together."""
@@ -119,6 +126,10 @@ class SettledDay:
             found.add("FX-S071", "PODs share by the provider's factors, and they are not given", field="row_factor_ppm")
         if self.row_available_w is not None and self.row_available_w.shape != (n, n_steps):
             found.add("FX-S041", "row_available_w has another shape than the rows", field="row_available_w")
+        if self.row_estimated is not None and self.row_estimated.shape != (n, n_steps):
+            found.add("FX-S041", "row_estimated has another shape than the rows", field="row_estimated")
+        elif self.row_estimated is None and lines.n_estimated.any():
+            found.add("FX-S041", "readings were settled as estimated, and the marks are not given", field="row_estimated")
         if self.period is not None and self.run.result not in self.period.results:
             found.add("FX-S071", f"the period does not hold the settlement of {self.day.date}", field="period")
         for pod, behind in self.evidence.items():

@@ -25,7 +25,7 @@ def amount_names(columns: type[Columns]) -> tuple[str, ...]:
 
 
 def _summed(name: str) -> bool:
-    return name.endswith(("_ueur", "_wqh")) or name in ("n_missing", "n_lines", "n_shares")
+    return name.endswith(("_ueur", "_wqh")) or name in ("n_missing", "n_estimated", "n_lines", "n_shares")
 
 
 def sums(table: Any, keys: Sequence[str]) -> Any:
@@ -145,6 +145,8 @@ def interval_table(day: SettledDay, rows: Int64s) -> Any:
     has_base, has_read = base != MISSING_W, read != MISSING_W
     sign = np.where(day.row_direction[row] == UP, 1, -1)
     delivered = np.where(has_base & has_read, sign * (base - read), 0).astype(np.int64)
+    guessed = day.estimated(row, step) & has_base & has_read
+    delivered = np.where(guessed, np.minimum(delivered, ordered), delivered)
     # no reading, nothing delivered: the whole order is missing (SET-01)
     deficiency = np.maximum(ordered - delivered, 0)
     return pa.table(
@@ -157,6 +159,7 @@ def interval_table(day: SettledDay, rows: Int64s) -> Any:
             "ordered_w": pa.array(ordered),
             "set_point_w": _optional(base - sign * ordered, has_base),
             "metered_w": _optional(read, has_read),
+            "estimated": pa.array(guessed),
             "delivered_w": _optional(delivered, has_base & has_read),
             "deficiency_w": pa.array(deficiency),
             "price_ueur_per_mwh": pa.array(np.broadcast_to(day.row_price, day.orders_w.shape)[row, step]),

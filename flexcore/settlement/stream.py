@@ -27,6 +27,7 @@ from flexcore.metering.stream_arguments import FamilyArguments
 from flexcore.metering.stream_inputs import StreamInputs, open_inputs
 from flexcore.metering.stream_work import BlockWork, Tally, WorkPool, empty_result
 from flexcore.settlement.book import checked_units, need_price
+from flexcore.settlement.estimated_orders import estimated_orders
 from flexcore.settlement.order_rows import OrderRows, order_rows
 from flexcore.settlement.partition import SparseRows, settle_sparse
 from flexcore.settlement.remuneration import named_terms
@@ -161,7 +162,8 @@ control_excluded, touched, verify, progress
     Notes
     -----
     Memory holds the orders and, for each of them, reading and baseline; the lines; and the rows of some groups at a
-    time. POD lines, 80 bytes each, are held only without `out`. A group with very many PODs is dense at once, with a
+    time. Readings that the files of the day mark as estimated are credited up to their orders, as `settle` does with
+    `estimated`; marks in the files of past days change nothing. POD lines, 80 bytes each, are held only without `out`. A group with very many PODs is dense at once, with a
     column for each quarter-hour of the day in which it has an order.
     """
     terms = named_terms(terms)
@@ -197,7 +199,7 @@ control_excluded, touched, verify, progress
             ordered = _stream_parts(inputs, rows, executor, parts or n_threads, scratch, progress)
     keys = pods.take(rows.place)
     number = np.asarray(keys) if str(keys.type) == "int64" else rows.place
-    sparse = SparseRows(rows, ordered.power, ordered.metered, number, unit)
+    sparse = SparseRows(rows, ordered.power, ordered.metered, number, unit, estimated_orders(inputs.today, rows))
     files: tuple[str, ...] = ()
     if out is None:
         settled, held = settle_sparse(sparse, terms, missing, n_threads=n_threads, take=None)

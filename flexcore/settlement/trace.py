@@ -87,7 +87,11 @@ def _quarter_hours(whole: DayTrace, pod: str, share: int, base: Baselines) -> li
             how = f"{expected} - {read}" if sign > 0 else f"{read} - {expected}"
             # on from the baseline as it came out again: the chain starts at the readings
             power = sign * ((expected if again is None else again) - read)
-            steps.append(TraceStep(place, "SET-01", f"delivered {clock}", how, sign * (expected - read), power, "W"))
+            gave = sign * (expected - read)
+            if day.estimated(row, t):
+                order = int(day.orders_w[row, t])
+                power, gave, how = min(power, order), min(gave, order), f"{how}, estimated: not above {order}"
+            steps.append(TraceStep(place, "SET-01", f"delivered {clock}", how, gave, power, "W"))
         power = max(power, 0) if clip else power
         total += power
         parts.append(str(power))

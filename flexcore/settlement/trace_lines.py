@@ -14,6 +14,8 @@ from flexcore.settlement.trace_numbers import factor_again, half_even_int, share
 from flexcore.settlement.trace_steps import TraceStep
 from flexcore.units import LOCAL, UP, WQH_PER_MWH
 
+#: What cap and shortfall look at, in words.
+PERIODS = {"unit": "the unit", "half_hour": "each half-hour", "quarter_hour": "each quarter-hour"}
 _SPLITS = {"factors": "the provider's factors", "equal": "equal parts"}
 
 
@@ -27,6 +29,7 @@ class LineEnergy:
     paid: int
     short: int
     n_missing: int
+    n_estimated: int
     value: int
 
 
@@ -93,11 +96,13 @@ def _energy(day: SettledDay, line: int) -> LineEnergy:
     rows = result.pod_lines.row[result.pod_lines.line == line]
     price = np.broadcast_to(day.row_price, day.orders_w.shape)
     sign = 1 if lines.direction[line] == UP else -1
-    quarters, n_missing, value = [], 0, 0
+    periods: dict[int, tuple[int, int]] = {}
+    n_missing = n_estimated = value = 0
     for t in np.flatnonzero(day.unit_of_step == lines.unit[line]).tolist():
         ordered = delivered = 0
         columns = (day.orders_w, day.baseline_w, day.metered_w, price)
-        for order, base, read, each in zip(*(column[rows, t].tolist() for column in columns), strict=True):
+        entries = [column[rows, t].tolist() for column in columns]
+        for order, base, read, each, guessed in zip(*entries, day.estimated(rows, t).tolist(), strict=True):
             if order == 0:
                 continue
             ordered += order
@@ -106,17 +111,21 @@ def _energy(day: SettledDay, line: int) -> LineEnergy:
                 n_missing += 1
                 continue
             power = sign * (base - read)
+            n_estimated += guessed
+            power = min(power, order) if guessed else power
             delivered += max(power, 0) if terms.netting == "pod" else power
-        quarters.append((ordered, delivered))
-    whole = sum(o for o, _ in quarters), sum(d for _, d in quarters)
+        period = {"unit": 0, "half_hour": t // 2, "quarter_hour": t}[terms.measured_per]
+        before = periods.get(period, (0, 0))
+        periods[period] = before[0] + ordered, before[1] + delivered
+    whole = sum(o for o, _ in periods.values()), sum(d for _, d in periods.values())
     counted = paid = short = 0
-    for ordered, delivered in quarters if terms.measured_per == "quarter_hour" else [whole]:
+    for ordered, delivered in periods.values():
         if ordered:
             counts = min(delivered, ordered * terms.cap_ppm // ONE_PPM)
             counted += counts
             paid += max(counts, 0)
             short += max(ordered * (ONE_PPM - terms.tolerance_ppm) // ONE_PPM - delivered, 0)
-    return LineEnergy(*whole, counted, paid, short, n_missing, value)
+    return LineEnergy(*whole, counted, paid, short, n_missing, n_estimated, value)
 
 
 def line_steps(trace: DayTrace, share: int) -> list[TraceStep]:
@@ -139,7 +148,7 @@ def line_steps(trace: DayTrace, share: int) -> list[TraceStep]:
     def of_line(rule: str, name: str, how: str, column: str, again: int, unit: str) -> int:
         return add(rule, name, how, getattr(lines, column)[line], again, unit)
 
-    n, per = f"sum over {len(inside)} PODs", "the unit" if terms.measured_per == "unit" else "each quarter-hour"
+    n, per = f"sum over {len(inside)} PODs", PERIODS[terms.measured_per]
     order = of_line("SET-03", "ordered energy of the line", n, "ordered_wqh", energy.ordered, "W qh")
     gave = of_line("SET-03", "delivered energy of the line", n, "delivered_wqh", energy.delivered, "W qh")
     of_line("SET-03", "available energy of the line", n, "available_wqh", sum(available), "W qh")
@@ -148,6 +157,8 @@ def line_steps(trace: DayTrace, share: int) -> list[TraceStep]:
     of_line("SET-01", "unit in which the event starts", f"{len(event)} lines with an order", "event", first, "")
     lost = f"ordered quarter-hours of {len(inside)} PODs without reading or baseline"
     of_line("SET-01", "quarter-hours that are missing", lost, "n_missing", energy.n_missing, "")
+    lost = "ordered quarter-hours whose reading was estimated, each credited up to its order"
+    of_line("SET-01", "quarter-hours that were estimated", lost, "n_estimated", energy.n_estimated, "")
     cap = f"{terms.cap_ppm / 10_000:g} % of the order"
     of_line("SET-01", "counted energy", f"{gave}, not above {cap} in {per}", "counted_wqh", energy.counted, "W qh")
     how = f"{gave}, not below 0 and not above {cap} in {per}"

@@ -89,6 +89,7 @@ COLUMNS: dict[str, tuple[str, str, str]] = {
     "metered_w": ("int32", "W", "reading, positive = withdrawal"),
     "movable_w": ("int64", "W", "power in the perimeter that could move"),
     "moved_wqh": ("int64", "W x quarter-hour", "energy really moved: against the load without orders"),
+    "n_estimated": ("int64", "", "ordered quarter-hours of PODs whose reading was estimated, credited up to the order"),
     "n_lines": ("int64", "lines", "offer lines with any power"),
     "n_lines_selected": ("int64", "lines", "offer lines taken in some step of the plan"),
     "n_messages": ("int64", "", "messages that the session exchanged"),

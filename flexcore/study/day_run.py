@@ -210,6 +210,7 @@ DAY_TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
             "counted_wqh",
             "available_wqh",
             "n_missing",
+            "n_estimated",
             "event",
             "ratio_ppm",
             "price_ueur_per_mwh",

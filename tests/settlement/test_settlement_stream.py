@@ -89,7 +89,7 @@ def random_orders(rng, pods, prices="none"):
     return {name: np.array(column)[mixed] for name, column in table.items()}
 
 
-def in_memory(pods, values, orders, terms=TERMS, base=None, **options):
+def in_memory(pods, values, orders, terms=TERMS, base=None, estimated=None, **options):
     """The same by `baseline` for all PODs and `settle` for dense rows, made with dictionaries."""
     place = {pod: k for k, pod in enumerate(pods.tolist())}
     rows, event = {}, np.zeros((len(pods), 96), bool)
@@ -113,7 +113,8 @@ def in_memory(pods, values, orders, terms=TERMS, base=None, **options):
             prices = np.array([[price[key].get(t, 0) for t in range(96)] for key in keys])
     result = fx.settle(
         np.array([rows[key] for key in keys]), base.baseline_w[at], values[-1][at], terms, direction=way,
-        aggregate=group, operator=buyer, price_ueur_per_mwh=prices, pod=pods[at], **options,
+        aggregate=group, operator=buyer, price_ueur_per_mwh=prices, pod=pods[at],
+        estimated=None if estimated is None else estimated[at], **options,
     )  # fmt: skip
     return result, base.status[at]
 

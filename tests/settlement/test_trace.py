@@ -42,6 +42,7 @@ def settled(seed, terms, split="delivered", date="2026-03-24"):
     sign = np.where(direction == 0, 1, -1)[:, np.newaxis]
     read = (base - sign * orders * rng.integers(-20, 140, shape) // 100).astype(np.int32)
     read[rng.random(shape) < 0.03] = MISSING_W
+    guessed = rng.random(shape) < 0.2
     factor = np.full(N_PODS, 0)
     aggregate, operator = np.arange(N_PODS) % 2, np.arange(N_PODS) // 2 % 2
     price = rng.integers(-(10**7), 2 * 10**8, shape)
@@ -57,13 +58,14 @@ def settled(seed, terms, split="delivered", date="2026-03-24"):
         orders, base, read, terms, direction=direction, aggregate=aggregate, operator=operator,
         price_ueur_per_mwh=price, pod=np.arange(N_PODS), available_w=available, unit_of_step=day.hour_of_step,
         missing="zero", split=split, split_factor_ppm=factor if split == "factors" else None,
+        estimated=guessed,
     )  # fmt: skip
     assert result.split == split
     return SettledDay(
         day, open_run(date, result), orders, base, read, operator.astype(np.int8), direction,
         aggregate.astype(np.int64), price, np.array([f"POD-{i}" for i in range(N_PODS)]), day.hour_of_step,
         np.array(["AGG-0", "AGG-1"]), np.array(["BSP-A", "BSP-B"]), np.array([0, 1]),
-        row_factor_ppm=factor if split == "factors" else None, row_available_w=available,
+        row_factor_ppm=factor if split == "factors" else None, row_available_w=available, row_estimated=guessed,
     )  # fmt: skip
 
 

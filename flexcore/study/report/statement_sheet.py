@@ -125,7 +125,7 @@ def terms_section(terms: tuple[SettlementTerms, ...]) -> Section:
             ("pay factor looks at", {"line": "the market time unit"}.get(one.factor_scope, f"the {one.factor_scope}")),
             (
                 "cap and shortfall look at",
-                "the market time unit" if one.measured_per == "unit" else "each quarter-hour",
+                {"unit": "the market time unit"}.get(one.measured_per, f"each {one.measured_per.replace('_', '-')}"),
             ),
             ("penalty", number(eur(one.penalty_ueur_per_mwh), 2, "EUR/MWh missing")),
             ("tolerance", f"{_percent(one.tolerance_ppm)} of the order"),
