@@ -35,9 +35,9 @@ class SettlementTerms:
     factor_scope : {"line", "event", "period"}
         Energies that the ratio is taken over: those of the line; of the event, which is neighbouring market time units
         in which the (operator, aggregate, direction) has an order; or of everything in the call.
-    measured_per : {"unit", "half_hour", "quarter_hour"}
-        Cap and shortfall look at the energy of a market time unit as a whole, or at each half-hour or quarter-hour of
-        it: more than was ordered in one then makes up for nothing in the next.
+    measured_per : {"quarter_hour", "half_hour", "unit"}
+        Cap and shortfall look at each quarter-hour or half-hour of a market time unit, so that more than was ordered in
+        one makes up for nothing in the next; or at the energy of the unit as a whole.
     penalty_cap_ppm : int or None
         Penalties of a period are charged up to this part of its availability pay (`cap_penalties`); None: no cap.
         [parts per million]
@@ -56,7 +56,7 @@ class SettlementTerms:
     tolerance_ppm: int = 0
     factor_ppm: Breakpoints = ((0, ONE_PPM),)
     factor_scope: Literal["line", "event", "period"] = "line"
-    measured_per: Literal["unit", "half_hour", "quarter_hour"] = "unit"
+    measured_per: Literal["quarter_hour", "half_hour", "unit"] = "quarter_hour"
     penalty_cap_ppm: int | None = None
     netting: Literal["aggregate", "pod"] = "aggregate"
     source: str = ""
@@ -66,7 +66,7 @@ class SettlementTerms:
         """Raise SettlementError FX-S003 with every contradiction, or OptionError FX-E002 for an unknown option."""
         check_option("netting", self.netting, ("aggregate", "pod"))
         check_option("factor_scope", self.factor_scope, ("line", "event", "period"))
-        check_option("measured_per", self.measured_per, ("unit", "half_hour", "quarter_hour"))
+        check_option("measured_per", self.measured_per, ("quarter_hour", "half_hour", "unit"))
         found = Findings("settlement terms")
         numbers = [self.price_ueur_per_mwh or 0, self.penalty_ueur_per_mwh, self.availability_ueur_per_mw_h]
         numbers += [self.cap_ppm, self.tolerance_ppm, self.penalty_cap_ppm or 0]

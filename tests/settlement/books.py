@@ -15,6 +15,7 @@ TERMS = SettlementTerms(
     availability_ueur_per_mw_h=7_654_321,
     cap_ppm=1_100_000,
     tolerance_ppm=30_000,
+    measured_per="unit",
     factor_ppm=((0, 0), (300_000, 0), (300_000, 200_000), (950_000, MILLION)),
 )
 

@@ -85,7 +85,7 @@ def test_no_more_rows_are_dense_than_a_part_or_a_group_has(monkeypatch):
     for name in ("baseline_w", "metered_w"):
         book[name] = rng.integers(-9, 9, (300, 96))
     seen, make = [], SparseRows.book
-    monkeypatch.setattr(SparseRows, "book", lambda *a: seen.append(make(*a)[0].orders.shape) or make(*a))
+    monkeypatch.setattr(SparseRows, "book", lambda *a: seen.append(make(*a).orders.shape) or make(*a))
     monkeypatch.setattr(digest, "_ROWS", 8)
     monkeypatch.setattr(partition, "_ROWS", 20)
     settle_sparse(sparse_of(book, "none"), TERMS, "zero", n_threads=1, take=None)

@@ -195,7 +195,8 @@ def test_a_corrected_reading_changes_only_its_lines_and_the_new_run_cites_the_ol
     run = finalise(open_run(str(DAY.date), first.result))
     k = int(np.flatnonzero(orders["ordered_w"])[0])
     pod, step = int(orders["pod"][k]), int(orders["step"][k])
-    corrections = {"pod": [pod], "qh": [DAY.first_qh + step], "power_w": [-20_000]}
+    wrong_way = -20_000 if orders["direction"][k] else 20_000
+    corrections = {"pod": [pod], "qh": [DAY.first_qh + step], "power_w": [wrong_way]}
     assert correct_readings(tmp_path / "new.parquet", paths[-1], corrections, reason="issued again") == 1
     again = fx.settle_files(
         orders, paths[:-1], tmp_path / "new.parquet", TERMS, out=tmp_path / "second", cites=tmp_path / "first",

@@ -74,16 +74,40 @@ def test_an_event_is_judged_as_a_whole_where_the_terms_say_so():
     assert lines(factor_scope="period").ratio_ppm.tolist() == [700_000] * 3
 
 
-def test_a_quarter_hour_makes_up_for_another_only_if_units_are_measured_as_a_whole():
+@pytest.mark.rule("SET-01")
+def test_one_part_of_a_unit_makes_up_for_another_only_where_the_terms_measure_them_together():
     orders = np.full((1, 4), 100)
-    metered = -np.array([[200, 0, 150, 50]])
+    metered = -np.array([[200, 50, 0, 150]])
     terms = SettlementTerms(price_ueur_per_mwh=4_000_000, penalty_ueur_per_mwh=4_000_000)
-    arguments = {"direction": UP, "aggregate": 0, "operator": LOCAL}
-    whole = settle(orders, 0 * orders, metered, terms, **arguments).lines
-    assert (whole.paid_wqh[0], whole.shortfall_wqh[0], whole.ratio_ppm[0]) == (400, 0, 1_000_000)
-    each = dataclasses.replace(terms, measured_per="quarter_hour")
-    each = settle(orders, 0 * orders, metered, each, **arguments).lines
-    assert (each.paid_wqh[0], each.shortfall_wqh[0], each.ratio_ppm[0]) == (250, 150, 625_000)
+
+    def measured(per, units=None):
+        own = dataclasses.replace(terms, measured_per=per)
+        arguments = {"direction": UP, "aggregate": 0, "operator": LOCAL, "unit_of_step": units}
+        lines = settle(orders, 0 * orders, metered, own, **arguments).lines
+        return list(zip(*(c.tolist() for c in (lines.paid_wqh, lines.shortfall_wqh, lines.ratio_ppm)), strict=True))
+
+    assert measured("unit") == [(400, 0, 1_000_000)]
+    assert measured("half_hour") == [(350, 50, 875_000)]
+    assert measured("quarter_hour") == measured(terms.measured_per) == [(250, 150, 625_000)]
+    # no half-hour reaches over the end of a unit
+    assert measured("half_hour", [0, 1, 2, 3]) == measured("quarter_hour", [0, 1, 2, 3])
+    assert measured("half_hour", [0, 1, 1, 1]) == [(100, 0, 1_000_000), (50 + 150, 100, 666_667)]
+
+
+def test_presets_measure_by_the_step_of_their_market_and_judge_the_event():
+    british = {"uk_dso_taper", "ssen_transition", "neso_dfs"}
+    for name, terms in TERMS.items():
+        assert terms.measured_per == ("half_hour" if name in british else "quarter_hour")
+        assert terms.factor_scope == ("event" if len(terms.factor_ppm) > 1 else "line")
+        if name in british:
+            assert {"factor_scope", "measured_per"} <= set(terms.unverified)
+    # hours at 100 and 60 %, one event at 80 %
+    orders = np.full((1, 8), 100)
+    metered = -np.repeat([[100, 60]], 4, axis=1)
+    terms = dataclasses.replace(TERMS["ssen_transition"], price_ueur_per_mwh=4_000_000)
+    lines = settle(orders, 0 * orders, metered, terms, direction=UP, aggregate=0, operator=LOCAL).lines
+    assert lines.factor_ppm.tolist() == [600_000] * 2
+    assert lines.pay_ueur.tolist() == [240, 144]
 
 
 def test_how_pods_share_enters_the_digest():
