@@ -10,7 +10,7 @@ from flexcore.settlement.availability import (
     measured_availability,
     settle_availability,
 )
-from flexcore.settlement.contract_pods import AvailabilityPods, share_availability
+from flexcore.settlement.contract_pods import AvailabilityPods, contract_availability, share_availability
 from flexcore.settlement.fees import GME_FEE, FeeLines, market_fees
 from flexcore.settlement.penalties import CappedPenalties, PenaltyAccounts, cap_penalties
 from flexcore.settlement.period import PeriodSettlement, settle_period
@@ -91,6 +91,7 @@ __all__ = [
     "cap_penalties",
     "changed_lines",
     "changed_period_lines",
+    "contract_availability",
     "correct",
     "count_kept",
     "delivery_ratio",

@@ -114,7 +114,7 @@ def measured_availability(
     Returns
     -------
     ndarray of int64, shape (n_rows, n_steps)
-        max(0, B - least) for up, max(0, most - B) for down. `metering.net_by_aggregate` sums it over PODs. [W]
+        max(0, B - least) for up, max(0, most - B) for down. `contract_availability` shares it over contracts. [W]
 
     Raises
     ------
@@ -188,7 +188,8 @@ def count_kept(
     declared_w : array_like of int, shape (n_contracts, n_steps of all days)
         Availability as declared. [W]
     measured_w : array_like of int, same shape, optional
-        Availability that readings show (`measured_availability`): the smaller of the two counts. [W]
+        Availability that readings show (`contract_availability`, which counts no POD twice): the smaller of the two
+        counts. [W]
     refused : array_like of bool, same shape, optional
         True where an activation was refused.
 

@@ -161,24 +161,32 @@ def check_prices(prices: Int64s, ptr: Int64s | None = None) -> None:
         refuse("FX-S001", f"a price is larger than {MAX_PRICE} micro-EUR/MWh", field="price_ueur_per_mwh", rows=rows)
 
 
-def refuse_double_orders(book: Book) -> None:
-    """Raise FX-S004 where two rows of one POD have an order in one quarter-hour: its delivery would be paid twice."""
+def refuse_doubles(book: Book) -> None:
+    """Raise FX-S004 and FX-S015 where two rows of one POD hold one quarter-hour: it would be paid twice.
+
+    Orders of any operator, aggregate and direction exclude each other (MUT-01); availability does so within operator and
+    direction, for which a POD is in one aggregate (AGG-02).
+    """
     rows = book.rows[np.argsort(book.pod[book.rows], kind="stable")]
-    bad: list[Any] = []
+    ordered: list[int] = []
+    held: list[int] = []
     for distance in range(1, len(rows)):
         same = np.flatnonzero(book.pod[rows[distance:]] == book.pod[rows[:-distance]])
         if not same.size:
             break
         first, second = rows[same], rows[same + distance]
         both = ((book.orders[first] > 0) & (book.orders[second] > 0)).any(axis=1)
-        bad.extend(second[both].tolist())
-    if bad:
-        found = Findings("settlement", len(book.orders))
-        found.add(
-            "FX-S004",
-            f"{len(bad)} rows are ordered in a quarter-hour in which another row of their POD is",
-            rows=bad,
-            ids=book.pod[bad],
-            hint="no POD is held by two operators, aggregates or directions at once (MUT-01)",
-        )
-        found.raise_errors(SettlementError)
+        ordered.extend(second[both].tolist())
+        if len(book.available):
+            both = ((book.available[first] > 0) & (book.available[second] > 0)).any(axis=1)
+            both &= (book.operator[first] == book.operator[second]) & (book.direction[first] == book.direction[second])
+            held.extend(second[both].tolist())
+    found = Findings("settlement", len(book.orders))
+    for code, bad, what, hint in (
+        ("FX-S004", ordered, "ordered", "no POD is held by two operators, aggregates or directions at once (MUT-01)"),
+        ("FX-S015", held, "available", "a POD is in one aggregate of an operator (AGG-02); share its power first"),
+    ):
+        if bad:
+            message = f"{len(bad)} rows are {what} in a quarter-hour in which another row of their POD is"
+            found.add(code, message, rows=bad, ids=book.pod[bad], hint=hint)
+    found.raise_errors(SettlementError)

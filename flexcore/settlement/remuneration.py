@@ -8,7 +8,7 @@ import numpy.typing as npt
 from flexcore.errors import check_option
 from flexcore.metering.readings import MISSING_W
 from flexcore.settlement.amounts import refuse
-from flexcore.settlement.book import Book, make_book, refuse_double_orders
+from flexcore.settlement.book import Book, make_book, refuse_doubles
 from flexcore.settlement.digest import bucket_digests, bucket_edges, run_digest
 from flexcore.settlement.lines import make_lines, totals_of
 from flexcore.settlement.presets import TERMS
@@ -92,7 +92,7 @@ def settle(
     SettlementError
         FX-S001 numbers too large for exact 64-bit money (ids: operator, aggregate, direction and unit of each line),
         FX-S002 an order without reading or baseline, FX-S003 terms, FX-S004 a POD ordered twice in a quarter-hour,
-        FX-S010 factors that do not sum to a million.
+        FX-S010 factors that do not sum to a million, FX-S015 a POD available to one operator twice.
     ValidationError
         FX-A001..FX-A006 arrays of wrong shape, type, sign or range; FX-E002 unknown terms.
 
@@ -111,7 +111,7 @@ def settle(
         estimated, unit_of_step, split, split_factor_ppm,
     )  # fmt: skip
     if pod is not None:
-        refuse_double_orders(book)
+        refuse_doubles(book)
     return _settle(book, terms, missing, split, n_threads)
 
 

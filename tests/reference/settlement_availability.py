@@ -2,6 +2,8 @@
 
 from fractions import Fraction
 
+from tests.reference.settlement_remuneration import split
+
 MILLION = 1_000_000
 
 
@@ -48,3 +50,25 @@ def amounts(due, quarters, kept_quarters, refused, terms, performance, previous)
         share *= ratio(*previous)
     second = round(Fraction(due * terms.performance_ppm, MILLION))
     return round((due - second) * share), round(second * ratio(*performance))
+
+
+def power_of_contracts(available, members, is_open, operator_of):
+    """Power of each contract in one quarter-hour.
+
+    `available` maps (POD, direction) to power, `members` are (contract, POD, direction, weight), `is_open` and
+    `operator_of` tell of each contract. The open contracts of one operator share the power of a POD by their weights.
+    """
+    result = [0] * len(is_open)
+    for (pod, direction), power in available.items():
+        for operator in set(operator_of):
+            behind = sorted(
+                (contract, weight)
+                for contract, other, way, weight in members
+                if (other, way) == (pod, direction) and is_open[contract] and operator_of[contract] == operator
+            )
+            weights = [weight for _, weight in behind]
+            if behind:
+                parts = split(power, weights if sum(weights) else [1] * len(weights))
+                for (contract, _), part in zip(behind, parts, strict=True):
+                    result[contract] += part
+    return result

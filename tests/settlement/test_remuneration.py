@@ -336,7 +336,8 @@ def test_two_rows_of_one_pod_hang_on_no_order(seed):
     book |= {"pod": np.arange(12) // 3, "aggregate": np.arange(12) // 6, "operator": np.zeros(12, int)}
     book["direction"] = np.zeros(12, int)
     turn = np.arange(book["orders_w"].shape[1]) % 3 == (np.arange(12) % 3)[:, np.newaxis]
-    book["orders_w"] = np.where(turn, book["orders_w"], 0)
+    for name in ("orders_w", "available_w"):
+        book[name] = np.where(turn, book[name], 0)
     book["price_ueur_per_mwh"] = book["price_ueur_per_mwh"][:, :1]
     terms = random_terms(rng)
     result = settle(**book, terms=terms, missing="zero")
