@@ -41,7 +41,10 @@ def settle(
     n_threads: Threads = 2,
     as_json: AsJson = False,
 ) -> None:
-    """Settle the last of the given days from files of readings; all days before it are its reference days."""
+    """Settle the last of the given days from files of readings; all days before it are its reference days.
+
+    Penalties are those of the day in full: a cap on the penalties of a period is no part of it.
+    """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from flexcore.errors import check_option

@@ -188,6 +188,7 @@ CODES: dict[str, str] = {
     "FX-S014": "a unit has more reliability tests in a year than are allowed, or one without an order",
     "FX-S015": "the availability of a POD would be counted twice",
     "FX-S016": "a POD stands behind a contract of the other direction",
+    "FX-S017": "penalties would be invoiced before their cap, or capped twice",
     "FX-S040": "a statement is asked for a BSP or a POD that has no line",
     "FX-S041": "the rows, names or reference days of a statement do not fit the settlement",
     "FX-S042": "a run folder has no statements: it holds no settlement",

@@ -84,7 +84,8 @@ def cap_penalties(
     Raises
     ------
     SettlementError
-        FX-S003 no cap is given and the terms have none, or several; FX-S001 sums too large for 64-bit money.
+        FX-S003 no cap is given and the terms have none, or several; FX-S001 sums too large for 64-bit money; FX-S017
+        a result that is capped already.
 
     Notes
     -----
@@ -126,7 +127,10 @@ def cap_penalties(
 
 
 def penalty_cap(runs: Sequence[SettlementResult], cap_ppm: int | None) -> int:
-    """Return the part, given or from the terms; FX-S003 where the terms have none, or several."""
+    """Return the part, given or from the terms; FX-S003 where the terms have none, or several, FX-S017 capped runs."""
+    done = [row for row, run in enumerate(runs) if run.capped]
+    if done:
+        refuse("FX-S017", f"the penalties of {len(done)} days are capped already", rows=done)
     if cap_ppm is None:
         found = {run.terms.penalty_cap_ppm for run in runs}
         if len(found) > 1 or None in found:
@@ -136,6 +140,15 @@ def penalty_cap(runs: Sequence[SettlementResult], cap_ppm: int | None) -> int:
         refuse("FX-S003", f"cap_ppm must be a whole number in 0..{1000 * ONE_PPM}")
     assert cap_ppm is not None
     return cap_ppm
+
+
+def refuse_uncapped(runs: Sequence[SettlementResult]) -> None:
+    """Raise FX-S017 where terms have a cap and the penalties were not capped: too much would be charged."""
+    rows = [row for row, run in enumerate(runs) if run.terms.penalty_cap_ppm is not None and not run.capped]
+    if rows:
+        hint = "settle_period caps them; give the results that it has"
+        refuse("FX-S017", f"the penalties of {len(rows)} days stand in full, and their terms have a cap", rows=rows,
+               hint=hint)  # fmt: skip
 
 
 def _earliest(account: Int64s, penalty: Int64s, charged: Int64s, unit: Int64s, sizes: list[int]) -> Int64s:

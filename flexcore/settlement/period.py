@@ -72,7 +72,7 @@ def settle_period(
     days : sequence of str
         Dates in ISO form, such as "2026-01-21", ascending.
     results : sequence of SettlementResult
-        The settlement of each day, penalties uncapped.
+        The settlement of each day, its penalties in full.
     availability : AvailabilityLines, optional
         Availability of contracts for the period.
     fees : FeeLines, optional
@@ -92,7 +92,7 @@ def settle_period(
     ValidationError
         FX-S070 days that are no dates, do not ascend, or are more or fewer than the results.
     SettlementError
-        FX-S001, FX-S003 as `cap_penalties`.
+        FX-S001, FX-S003, FX-S017 as `cap_penalties`.
     """
     dates, settled = tuple(days), tuple(results)
     found = Findings("period", len(dates))

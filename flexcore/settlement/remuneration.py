@@ -98,6 +98,8 @@ def settle(
 
     Notes
     -----
+    Penalties stand in full: `penalty_cap_ppm` of the terms is applied to a period, by `settle_period`.
+
     Delivered power s (B - M) counts in quarter-hours in which the row has an order, and nowhere else. Energies are
     summed over the quarter-hours and PODs of a line; one payment, one penalty and one availability amount is rounded,
     half-even, for each line; PODs share them by largest remainder. Everything is exact integer arithmetic, so order and

@@ -183,7 +183,7 @@ class SettlementResult:
     split : {"delivered", "factors", "equal"}
         How PODs share the amounts of their lines.
     capped : bool
-        True if `cap_penalties` has been at the penalties.
+        True if `cap_penalties` has been at the penalties; if not, they stand in full whatever cap the terms have.
     """
 
     lines: SettlementLines

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from flexcore.errors import Findings, SettlementError
+from flexcore.settlement.penalties import refuse_uncapped
 from flexcore.settlement.period import PeriodSettlement
 from flexcore.settlement.pod_evidence import PodEvidence
 from flexcore.settlement.result import SettlementResult
@@ -187,7 +188,7 @@ def bsp_statement(
     ------
     SettlementError
         FX-S040 if no day knows the BSP, FX-S041 if rows, names and result of a day do not fit, or a day is given
-        twice, FX-S071 if the period is not made up of the days.
+        twice, FX-S017 penalties in full where the terms have a cap, FX-S071 if the period is not made up of the days.
     """
     import pyarrow as pa
 
@@ -201,6 +202,7 @@ def bsp_statement(
         hint = "a day is settled by its last run; those that it corrects go to cited="
         found.add("FX-S041", f"{len(twice)} days are given twice", ids=twice, hint=hint)
         found.raise_errors(SettlementError)
+    refuse_uncapped([day.run.result for day in settled])
     earlier = {run.run_id: run for run in cited}
     lines, pods, changes = [], [], []
     for day in settled:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from flexcore.arrays import as_int
 from flexcore.settlement.availability import AvailabilityLines
 from flexcore.settlement.fees import FeeLines
+from flexcore.settlement.penalties import refuse_uncapped
 from flexcore.settlement.result import Columns, Int8s, Int64s, SettlementResult
 from flexcore.units import half_even
 
@@ -75,8 +76,11 @@ def statements(
     ------
     ValidationError
         FX-A006 if a line's aggregate has no BSP.
+    SettlementError
+        FX-S017 penalties in full where the terms have a cap.
     """
     runs = [results] if isinstance(results, SettlementResult) else list(results)
+    refuse_uncapped(runs)
     owner = as_int(bsp_of_aggregate, "bsp_of_aggregate", shape=(None,))
 
     def party(aggregate: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -132,7 +132,7 @@ units, temperature_c, today_temperature_c, zone, day_off, today_off, control_w, 
 control_excluded, touched, verify, progress
         As in `flexcore.baseline_files`. Ordered quarter-hours of the day, by either operator, are its events.
     terms, unit_of_step, missing
-        As in `settle`.
+        As in `settle`: penalties are those of the day in full, before a cap of the period.
     out : path, optional
         Folder for `lines.parquet`, `pod_lines.parquet` and `totals.parquet`; it appears when it is whole, and the same
         settlement again leaves it as it is. POD lines are written group by group.

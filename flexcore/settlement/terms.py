@@ -39,8 +39,9 @@ class SettlementTerms:
         Cap and shortfall look at each quarter-hour or half-hour of a market time unit, so that more than was ordered in
         one makes up for nothing in the next; or at the energy of the unit as a whole.
     penalty_cap_ppm : int or None
-        Penalties of a period are charged up to this part of its availability pay (`cap_penalties`); None: no cap.
-        [parts per million]
+        Penalties of a period are charged up to this part of its availability pay; None: no cap. A day is settled with
+        its penalties in full, for the cap is known with the period: `settle_period` applies it, and statements of
+        days without it are refused. [parts per million]
     netting : {"aggregate", "pod"}
         PODs that moved the wrong way count against their aggregate, or each counts as zero.
     source : str

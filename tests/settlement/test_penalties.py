@@ -6,7 +6,14 @@ import pytest
 import tests.reference.settlement_penalties as reference
 from flexcore import settle
 from flexcore.errors import OptionError, SettlementError
-from flexcore.settlement import AvailabilityLines, SettlementTerms, cap_penalties, share_exactly, statements
+from flexcore.settlement import (
+    AvailabilityLines,
+    SettlementTerms,
+    cap_penalties,
+    settle_period,
+    share_exactly,
+    statements,
+)
 from flexcore.units import LOCAL, UP, largest_remainder
 
 TERMS = SettlementTerms(
@@ -161,3 +168,24 @@ def test_an_amount_without_anybody_to_take_it_is_refused():
     with pytest.raises(SettlementError, match="FX-S001"):
         share_exactly([5, 2**62], [1, 0, 1, 1], [2**62, 1, 1, 1])
     assert share_exactly([2**62], [0, 0], [2**62 - 1, 1]).tolist() == [2**62 - 1, 1]
+
+
+@pytest.mark.rule("SET-01")
+def test_no_statement_charges_penalties_in_full_where_the_terms_cap_them():
+    """10 EUR of penalties, 2 EUR of availability pay, and terms that charge no more than half of it."""
+    terms = SettlementTerms(
+        price_ueur_per_mwh=0, penalty_ueur_per_mwh=10_000_000, availability_ueur_per_mw_h=2_000_000,
+        penalty_cap_ppm=500_000,
+    )  # fmt: skip
+    ones = np.full((1, 4), 1_000_000)
+    day = settle(ones, ones, ones, terms, direction=UP, aggregate=0, operator=LOCAL, available_w=ones)
+    assert (day.lines.penalty_ueur[0], day.capped) == (10_000_000, False)
+    with pytest.raises(SettlementError) as caught:
+        statements([day], bsp_of_aggregate=[0])
+    assert (caught.value.codes, caught.value.findings[0].rows) == (("FX-S017",), (0,))
+    period = settle_period(["2026-03-24"], [day])
+    assert statements(period.results, bsp_of_aggregate=[0]).net_cents.tolist() == [200 - 100]
+    with pytest.raises(SettlementError, match="FX-S017"):
+        settle_period(["2026-03-24"], period.results)
+    with pytest.raises(SettlementError, match="FX-S017"):
+        cap_penalties([day, *period.results])
