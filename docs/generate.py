@@ -44,7 +44,9 @@ from flexcore.metering.monitoring_rules import MonitorRule
 from flexcore.metering.monitoring_state import Alarms, MonitorState
 from flexcore.metering.placebo import PlaceboEvents
 from flexcore.metering.presets import PRESETS
+from flexcore.settlement.availability import AVAILABILITY_TERMS
 from flexcore.settlement.pod_evidence import PodEvidence
+from flexcore.settlement.presets import TERMS
 from flexcore.settlement.result import SettlementResult
 from flexcore.settlement.statement import BspStatement, PodStatement
 from flexcore.settlement.statement_source import SettledDay
@@ -166,7 +168,7 @@ def _adjustment(rule: BaselineRule) -> str:
 
 
 def presets_page() -> str:
-    """One line for each baseline preset."""
+    """One line for each preset of baselines, pay and availability pay."""
     lines = [
         NOTE,
         "# Baseline presets\n",
@@ -180,6 +182,29 @@ def presets_page() -> str:
         idle = "the reading" if rule.idle == "metered" or rule.method == "meter_before_after" else "the baseline"
         cells = (f"`{name}`", rule.method, _days(rule), _adjustment(rule), idle, rule.source)
         lines.append(f"| {' | '.join(cells)} | {', '.join(rule.unverified)} |")
+    lines += [
+        "\n# Presets of pay\n",
+        "`TERMS`, what `fx.settle` takes: prices belong to a tender and are left open, no preset has a penalty. The pay",
+        "factor is linear between its points. [How terms work](../explanation/settlement.md).\n",
+        "| preset | pay factor at ratio | over | cap and shortfall per | cap | tolerance | source | unverified |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, terms in TERMS.items():
+        points = ", ".join(f"{factor / 1e6:g} at {ratio / 1e6:g}" for ratio, factor in terms.factor_ppm)
+        points = "1" if len(terms.factor_ppm) == 1 else points
+        over, per = terms.factor_scope.replace("line", "-"), terms.measured_per.replace("_", "-")
+        cells = (f"`{name}`", points, over, per, f"{terms.cap_ppm / 1e6:g}", f"{terms.tolerance_ppm / 1e6:g}")
+        lines.append(f"| {' | '.join((*cells, terms.source))} | {', '.join(terms.unverified)} |")
+    lines += [
+        "\n# Presets of availability pay\n",
+        "`AVAILABILITY_TERMS`, what `settle_availability` takes.\n",
+        "| preset | for performance | least share kept | lost after a refusal | times last month | source | unverified |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, held in AVAILABILITY_TERMS.items():
+        parts = (f"`{name}`", f"{held.performance_ppm / 1e6:g}", f"{held.least_ppm / 1e6:g}")
+        yes = ["yes" if value else "no" for value in (held.refusal_loses, held.by_previous_month)]
+        lines.append(f"| {' | '.join((*parts, *yes, held.source))} | {', '.join(held.unverified)} |")
     return "\n".join(lines) + "\n"
 
 
