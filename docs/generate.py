@@ -184,8 +184,8 @@ def presets_page() -> str:
         lines.append(f"| {' | '.join(cells)} | {', '.join(rule.unverified)} |")
     lines += [
         "\n# Presets of pay\n",
-        "`TERMS`, what `fx.settle` takes: prices belong to a tender and are left open, no preset has a penalty. The pay",
-        "factor is linear between its points. [How terms work](../explanation/settlement.md).\n",
+        "`TERMS`, what `fx.settle` takes: prices belong to a tender and are left open, no preset has a penalty. The",
+        "pay factor is linear between its points. [How terms work](../explanation/settlement.md).\n",
         "| preset | pay factor at ratio | over | cap and shortfall per | cap | tolerance | source | unverified |",
         "|---|---|---|---|---|---|---|---|",
     ]
@@ -198,7 +198,7 @@ def presets_page() -> str:
     lines += [
         "\n# Presets of availability pay\n",
         "`AVAILABILITY_TERMS`, what `settle_availability` takes.\n",
-        "| preset | for performance | least share kept | lost after a refusal | times last month | source | unverified |",
+        "| preset | for performance | least share | lost after a refusal | times last month | source | unverified |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, held in AVAILABILITY_TERMS.items():

@@ -164,8 +164,8 @@ def check_prices(prices: Int64s, ptr: Int64s | None = None) -> None:
 def refuse_doubles(book: Book) -> None:
     """Raise FX-S004 and FX-S015 where two rows of one POD hold one quarter-hour: it would be paid twice.
 
-    Orders of any operator, aggregate and direction exclude each other (MUT-01); availability does so within operator and
-    direction, for which a POD is in one aggregate (AGG-02).
+    Orders of any operator, aggregate and direction exclude each other (MUT-01). Availability does so
+    within operator and direction, for which a POD is in one aggregate (AGG-02).
     """
     rows = book.rows[np.argsort(book.pod[book.rows], kind="stable")]
     ordered: list[int] = []

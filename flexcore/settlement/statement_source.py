@@ -129,7 +129,9 @@ class SettledDay:
         if self.row_estimated is not None and self.row_estimated.shape != (n, n_steps):
             found.add("FX-S041", "row_estimated has another shape than the rows", field="row_estimated")
         elif self.row_estimated is None and lines.n_estimated.any():
-            found.add("FX-S041", "readings were settled as estimated, and the marks are not given", field="row_estimated")
+            found.add(
+                "FX-S041", "readings were settled as estimated, and the marks are not given", field="row_estimated"
+            )
         if self.period is not None and self.run.result not in self.period.results:
             found.add("FX-S071", f"the period does not hold the settlement of {self.day.date}", field="period")
         for pod, behind in self.evidence.items():

@@ -162,9 +162,11 @@ control_excluded, touched, verify, progress
     Notes
     -----
     Memory holds the orders and, for each of them, reading and baseline; the lines; and the rows of some groups at a
-    time. Readings that the files of the day mark as estimated are credited up to their orders, as `settle` does with
-    `estimated`; marks in the files of past days change nothing. POD lines, 80 bytes each, are held only without `out`. A group with very many PODs is dense at once, with a
+    time. POD lines, 80 bytes each, are held only without `out`. A group with very many PODs is dense at once, with a
     column for each quarter-hour of the day in which it has an order.
+
+    Readings that the files of the day mark as estimated are credited up to their orders, as `settle` does with
+    `estimated`; marks in the files of past days change nothing.
     """
     terms = named_terms(terms)
     check_option("missing", missing, ("refuse", "zero"))

@@ -57,9 +57,7 @@ def test_power_of_contracts_equals_the_reference(seed):
             contracts, days, power, pod=pod, direction=direction, contract=owner, row=row, weight=weight,
             operator=operator,
         )  # fmt: skip
-        members = [
-            (int(c), int(pod[r]), int(direction[r]), int(w)) for c, r, w in zip(owner, row, weight, strict=True)
-        ]
+        members = [(int(c), int(pod[r]), int(direction[r]), int(w)) for c, r, w in zip(owner, row, weight, strict=True)]
         for t in range(3 * 96):
             has = {(int(p), int(d)): int(power[r, t]) for r, (p, d) in enumerate(zip(pod, direction, strict=True))}
             inside = [t // 96 != 1 and any(a <= t % 96 < b for a, b in map(WINDOWS.get, own)) for own in names]

@@ -14,8 +14,14 @@ from flexcore.metering import MISSING_W, reading_files, reading_layout
 from flexcore.metering.importing import correct_readings
 from flexcore.settlement import SettlementTerms, open_run
 from flexcore.units import DOWN, LOCAL, UP
-from tests.settlement.test_remuneration import ROW_ARGUMENTS, assert_equals, assert_same, expected, random_book
-from tests.settlement.test_remuneration import random_terms
+from tests.settlement.test_remuneration import (
+    ROW_ARGUMENTS,
+    assert_equals,
+    assert_same,
+    expected,
+    random_book,
+    random_terms,
+)
 from tests.settlement.test_settlement_stream import DAY, RULE, TERMS, city, in_memory, random_orders
 from tests.settlement.test_settlement_stream import assert_same as assert_same_run
 from tests.settlement.test_trace import HARD, settled

@@ -17,9 +17,7 @@ from flexcore.units import LOCAL, UP, eur_per_mwh
 
 MW = 1_000_000
 #: The energy of the hour is what was bought: its quarters make up for each other.
-TERMS = SettlementTerms(
-    price_ueur_per_mwh=eur_per_mwh(7), penalty_ueur_per_mwh=eur_per_mwh(11), measured_per="unit"
-)
+TERMS = SettlementTerms(price_ueur_per_mwh=eur_per_mwh(7), penalty_ueur_per_mwh=eur_per_mwh(11), measured_per="unit")
 GOLDEN = [(7, 14), (8, 14), (9, -4), (10, -22), (11, -33)]
 #: What each quarter of the hour has above the mean of the hour: an even hour, and uneven ones. [MW]
 SHAPES = [(0, 0, 0, 0), (-1, 2, -2, 1), (-4, 1, 1, 2), (0.25, 0.75, -0.5, -0.5)]
