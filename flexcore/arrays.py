@@ -28,14 +28,21 @@ def _bad_rows(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
     return np.flatnonzero(mask.reshape(mask.shape[0], -1).any(axis=1)) if mask.ndim else np.zeros(1, np.intp)
 
 
-def _as_array(values: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
+def as_array(values: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
+    """Return `values` as an array of whatever type, or refuse by FX-A001 rows of different lengths."""
     try:
         return np.asarray(values)
-    except ValueError as error:  # rows of different lengths
+    except ValueError as error:
         found = Findings(name)
         found.add("FX-A001", f"{name} is not an array: {error}")
         found.raise_errors()
         raise
+
+
+def for_each(values: npt.ArrayLike, name: str, n: int) -> npt.NDArray[Any]:
+    """Repeat one number n times; leave a list as it is."""
+    array = as_array(values, name)
+    return array if array.ndim else np.broadcast_to(array, (n,))
 
 
 def as_float(
@@ -66,7 +73,7 @@ def as_real(
     non_negative: bool = False,
 ) -> npt.NDArray[Any]:
     """Do what `as_float` does for a float type of the caller's choice; what is too large for it becomes infinite."""
-    raw = _as_array(values, name)
+    raw = as_array(values, name)
     found = Findings(name)
     if raw.dtype.kind not in "fiub":
         found.add("FX-A002", f"{name} has type {raw.dtype}, expected real numbers")
@@ -108,7 +115,7 @@ def as_int(
     ValidationError
         FX-A001 wrong shape, FX-A002 not whole numbers, FX-A004 negative where `lo` is 0, FX-A006 out of range.
     """
-    raw = _as_array(values, name)
+    raw = as_array(values, name)
     found = Findings(name)
     kind = np.dtype(dtype)
     limits = np.iinfo(kind)
@@ -145,7 +152,7 @@ def as_bool(values: npt.ArrayLike, name: str, *, shape: Shape | None = None) -> 
     ValidationError
         FX-A001 wrong shape, FX-A002 not bool.
     """
-    raw = np.asarray(values)
+    raw = as_array(values, name)
     if raw.dtype.kind != "b" and raw.size:
         found = Findings(name)
         found.add("FX-A002", f"{name} has type {raw.dtype}, expected True or False")
@@ -160,22 +167,30 @@ def as_keys(values: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
     Raises
     ------
     ValidationError
-        FX-A001 not a list, FX-A002 neither whole numbers nor text, FX-A010 a key is missing.
+        FX-A001 not a list, FX-A002 neither whole numbers nor text, FX-A006 a number beyond 64 bits with a sign, FX-A010
+        a key is missing.
     """
-    raw = np.atleast_1d(np.asarray(values))
+    raw = np.atleast_1d(as_array(values, name))
     _check_shape(raw, name, (None,))
     if raw.dtype.kind == "U":
         return raw
     found = Findings(name, raw.size)
-    if raw.dtype.kind in "iu" or not raw.size:
+    if raw.dtype.kind == "i" or not raw.size:
         return raw.astype(np.int64)
-    missing = [row for row, key in enumerate(raw) if key is None or key != key]
-    if missing:
-        found.add("FX-A010", f"{name} is missing in {len(missing)} rows", rows=missing)
-    elif raw.dtype.kind != "O" or not all(type(key) is int or isinstance(key, str | np.integer) for key in raw):
-        found.add("FX-A002", f"{name} has type {raw.dtype}, expected whole numbers or text")
+    if raw.dtype.kind != "u":
+        missing = [row for row, key in enumerate(raw) if key is None or key != key]
+        if missing:
+            found.add("FX-A010", f"{name} is missing in {len(missing)} rows", rows=missing)
+        elif raw.dtype.kind != "O" or not all(type(key) is int or isinstance(key, str | np.integer) for key in raw):
+            found.add("FX-A002", f"{name} has type {raw.dtype}, expected whole numbers or text")
+        found.raise_errors()
+        if any(isinstance(key, str) for key in raw):
+            return raw.astype(str)
+    beyond = np.flatnonzero((raw < -(1 << 63)) | (raw >= 1 << 63))
+    if beyond.size:
+        found.add("FX-A006", f"{name} does not fit 64 bits with a sign in {beyond.size} rows", rows=beyond)
     found.raise_errors()
-    return raw.astype(str) if any(isinstance(key, str) for key in raw) else raw.astype(np.int64)
+    return raw.astype(np.int64)
 
 
 def output(

@@ -405,7 +405,7 @@ class Findings:
 
 def check_option(name: str, value: object, allowed: Sequence[str]) -> None:
     """Raise `OptionError` unless `value` is one of the `allowed` names."""
-    if value not in allowed:
+    if not isinstance(value, str) or value not in allowed:
         found = Findings(name)
         found.add("FX-E002", f"{name}={value!r} does not exist", hint=f"use one of {', '.join(allowed)}")
         found.raise_errors(OptionError)

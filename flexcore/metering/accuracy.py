@@ -10,6 +10,7 @@ import numpy.typing as npt
 from flexcore.arrays import as_bool, as_int
 from flexcore.chunks import run_chunks
 from flexcore.errors import Findings, ValidationError, check_option
+from flexcore.metering.delivery import MISSING_DELIVERED
 from flexcore.metering.readings import MISSING_W, as_power_w
 
 #: Columns of error sums; the meaning of each stands with `error_sums`.
@@ -29,6 +30,7 @@ Int64s = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 _CHUNK = 4096
+_LARGEST_DELIVERED = 1 << 33  # a difference of 32-bit numbers is smaller; sums of it do not overflow
 _CANCEL = 10  # loads whose sum is below a tenth of the sum of their sizes cancel: a ratio to it says nothing
 
 
@@ -55,7 +57,7 @@ class Accuracy:
     opi_of_zero : ndarray of float64, shape (n_groups,)
         OPI of a baseline of zero, a yardstick: a method that is no better knows nothing of the load. [1]
     gain_error : ndarray of float64, shape (n_groups,)
-        Sum over events of abs(sum e), over the energy delivered; NaN where none is given. [1]
+        Sum over events of abs(sum e), over the energy delivered; NaN where that is unknown or not above zero. [1]
     relative_to : {"load", "absolute"}
         "load": as written. "absolute": with abs(L) in place of L in denominators.
     """
@@ -103,7 +105,7 @@ def error_sums(
     """
     from flexcore.kernels.metering.accuracy import error_sums as kernel
 
-    baseline = as_power_w(np.asarray(baseline_w), "baseline_w", shape=(None, None))
+    baseline = as_power_w(baseline_w, "baseline_w", shape=(None, None))
     metered = as_power_w(metered_w, "metered_w", shape=baseline.shape)
     during = np.atleast_2d(as_bool(event, "event"))
     if during.shape not in (baseline.shape, (1, baseline.shape[1])):
@@ -145,7 +147,7 @@ def accuracy(
     n_groups : int, optional
         Highest group + 1 if not given.
     delivered_w : array_like of int, shape (n_rows, n_steps), optional
-        What was or would have been delivered, for `gain_error`. [W]
+        What was or would have been delivered, for `gain_error`; `MISSING_DELIVERED` where unknown. [W]
     relative_to : {"load", "absolute"}
         "load": sum L in denominators; NaN where it is below a tenth of sum abs(L), which is so for generation and for
         loads that cancel. "absolute": sum abs(L), which is the same for pure loads and defined for generation.
@@ -167,7 +169,9 @@ def accuracy(
     Sources: CAISO and the California studies report the median percent error and the median absolute percent error;
     AEMO screens by RRMSE; OPI as in the literature on baselines (unverified). All figures come from exact integer sums.
     """
-    sums = error_sums(baseline_w, metered_w, event, n_threads=n_threads)
+    base = as_power_w(baseline_w, "baseline_w", shape=(None, None))
+    read = as_power_w(metered_w, "metered_w", shape=base.shape)
+    sums = error_sums(base, read, event, n_threads=n_threads)
     if group is None:
         which, n = np.zeros(len(sums), np.int64), 1
     else:
@@ -180,10 +184,12 @@ def accuracy(
         n = n_groups if n_groups is not None else int(which.max(initial=-1)) + 1
     delivered = None
     if delivered_w is not None:
-        base, read = np.asarray(baseline_w), np.asarray(metered_w)
         given = as_int(delivered_w, "delivered_w", shape=base.shape)
         counted = np.atleast_2d(np.asarray(event)) & (base != MISSING_W) & (read != MISSING_W)
-        delivered = np.where(counted, given, 0).sum(axis=1)
+        unknown = counted & (given == MISSING_DELIVERED)
+        known = np.where(counted & ~unknown, given, 0)
+        known = as_int(known, "delivered_w", lo=-_LARGEST_DELIVERED, hi=_LARGEST_DELIVERED)
+        delivered = np.where(unknown.any(axis=1), MISSING_DELIVERED, known.sum(axis=1))
     return measures(sums, which, n, relative_to=relative_to, alpha=alpha, delivered=delivered)
 
 
@@ -196,7 +202,7 @@ def measures(
     alpha: float | None = None,
     delivered: Int64s | None = None,
 ) -> Accuracy:
-    """Measures of groups of rows of `error_sums`; `delivered` is the energy of each row."""
+    """Measures of groups of rows of `error_sums`; `delivered` is the energy of each row, or `MISSING_DELIVERED`."""
     check_option("relative_to", relative_to, ("load", "absolute"))
     if alpha is not None and not 0.0 <= alpha <= 1.0:
         found = Findings("accuracy")
@@ -215,7 +221,9 @@ def measures(
     if delivered is not None:
         missed, gained = np.zeros(n_groups, np.int64), np.zeros(n_groups, np.int64)
         np.add.at(missed, group, np.abs(sums[:, ERROR]))
-        np.add.at(gained, group, delivered)
+        lost = delivered == MISSING_DELIVERED
+        np.add.at(gained, group, np.where(lost, 0, delivered))
+        gained[group[lost]] = 0
         np.divide(missed, gained, out=gain, where=gained > 0)
     n_events = np.bincount(group[sums[:, N] > 0], minlength=n_groups)
     return Accuracy(

@@ -1,10 +1,11 @@
 """Baselines: what each POD would have drawn without the activation (BAS-01, BAS-02)."""
 
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
+from flexcore.arrays import as_array
 from flexcore.chunks import run_chunks
 from flexcore.errors import check_option
 from flexcore.metering.baseline_result import (
@@ -200,7 +201,7 @@ def baseline(
         result = control_group(rule, controls, day)
     else:
         need(rule, history_w=history_w)
-        past: Any = np.asarray(history_w)
+        past = as_array(cast(npt.ArrayLike, history_w), "history_w")
         if rule.method == "regression":
             need(rule, temperature_c=temperature_c, today_temperature_c=today_temperature_c)
             both = cast(npt.ArrayLike, temperature_c), cast(npt.ArrayLike, today_temperature_c)

@@ -77,7 +77,10 @@ def result_arrays(
 
 def check_apart(out: BaselineResult, inputs: Iterable[object]) -> None:
     """Refuse by FX-A005 a result whose arrays overlap an input: it would be read after it was overwritten."""
-    given = tuple(array for array in inputs if isinstance(array, np.ndarray))
+    # a result, a buffer or a column may stand for an array and share its memory; lists and numbers share none
+    given = tuple(
+        np.asarray(one) for one in inputs if one is not None and not isinstance(one, list | tuple | float | int)
+    )
     for name in ("baseline_w", "status", "days_used"):
         array = getattr(out, name)
         output(array, f"out.{name}", shape=array.shape, dtype=array.dtype, inputs=given)

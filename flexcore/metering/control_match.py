@@ -8,7 +8,7 @@ from flexcore.chunks import run_chunks
 from flexcore.errors import Findings, ValidationError
 from flexcore.metering.families.control_group import as_barred
 from flexcore.metering.families.event_day import CHUNK, as_mask, order_of_choice
-from flexcore.metering.readings import Int32s, as_power_w
+from flexcore.metering.readings import Int32s, as_power_w, seed_word
 
 Int64s = npt.NDArray[np.int64]
 
@@ -120,7 +120,7 @@ def draw_controls(
     _check_members(n_members)
     barred = as_barred(control_event, len(controls), n_steps)
     members = np.empty((len(pods), n_members), np.int64)
-    word = np.uint64(seed % 2**64)
+    word = seed_word(seed)
 
     def task(i0: int, i1: int) -> None:
         with np.errstate(over="ignore"):  # only matters where kernels run as plain Python: hashes wrap on purpose

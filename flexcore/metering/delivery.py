@@ -3,9 +3,11 @@
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.arrays import as_int
+from flexcore.arrays import as_int, for_each
 from flexcore.chunks import run_chunks
+from flexcore.errors import Findings
 from flexcore.metering.readings import as_power_w
+from flexcore.units import DOWN, UP
 
 #: Marks a quarter-hour whose delivery is not known: no reading or no baseline.
 MISSING_DELIVERED = int(np.iinfo(np.int64).min)
@@ -48,7 +50,8 @@ def delivered_volume(
 
     baseline = as_power_w(baseline_w, "baseline_w", shape=(None, None))
     metered = as_power_w(metered_w, "metered_w", shape=baseline.shape)
-    way = as_int(np.broadcast_to(np.asarray(direction), baseline.shape[:1]), "direction", dtype=np.int8, lo=0, hi=1)
+    n = len(baseline)
+    way = as_int(for_each(direction, "direction", n), "direction", dtype=np.int8, shape=(n,), lo=UP, hi=DOWN)
     delivered = np.empty(baseline.shape, np.int64)
 
     def task(i0: int, i1: int) -> None:
@@ -74,6 +77,9 @@ def net_by_aggregate(delivered_w: npt.ArrayLike, aggregate: npt.ArrayLike, n_agg
     n_missing : ndarray of int64, shape (n_aggregates, n_steps)
         Rows whose delivery is not known.
     """
+    found = Findings("net_by_aggregate")
+    found.check_count("n_aggregates", n_aggregates, 0)
+    found.raise_errors()
     delivered = as_int(delivered_w, "delivered_w", shape=(None, None))
     group = as_int(aggregate, "aggregate", shape=(len(delivered),), lo=0, hi=n_aggregates - 1)
     net = np.zeros((n_aggregates, delivered.shape[1]), np.int64)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.arrays import as_bool, as_int
+from flexcore.arrays import as_array, as_bool, as_int
 from flexcore.chunks import run_chunks
 from flexcore.errors import Findings, ValidationError
 from flexcore.market_day import MarketDay
@@ -211,9 +211,8 @@ def _flags(values: npt.ArrayLike | None, name: str, n_pods: int, width: int) -> 
     """Return flags with one row for each POD, one for all, or none where they are not given."""
     if values is None:
         return np.zeros((0, width), np.bool_)
-    rows = n_pods if np.ndim(values) == 2 and len(np.asarray(values)) != 1 else 1
-    array = np.asarray(values)
-    return as_bool(array[np.newaxis] if array.ndim == 1 else array, name, shape=(rows, width))
+    array = np.atleast_2d(as_array(values, name))
+    return as_bool(array, name, shape=(1 if len(array) == 1 else n_pods, width))
 
 
 def count_readings(history_w: npt.ArrayLike, *, n_threads: int = 1) -> npt.NDArray[np.int16]:
@@ -255,14 +254,17 @@ def needed_steps(event: npt.ArrayLike, rule: BaselineRule) -> Bools:
     ndarray of bool, shape of `event`
         For `eligible_days(needed=...)`.
     """
-    during = as_bool(np.atleast_2d(np.asarray(event)), "event", shape=(None, None))
+    given = as_bool(event, "event")
+    during = as_bool(np.atleast_2d(given), "event", shape=(None, None))
     needed = during.copy()
     if rule.adjustment != "none" and rule.method in ("high", "mid", "low", "all"):
         starts = during.copy()
         starts[:, 1:] &= ~during[:, :-1]
-        for back in range(rule.lead_steps + 1, rule.lead_steps + rule.window_steps + 1):
+        # no window reaches back beyond the start of the day
+        last = min(rule.lead_steps + rule.window_steps, during.shape[1] - 1)
+        for back in range(rule.lead_steps + 1, last + 1):
             needed[:, :-back] |= starts[:, back:]
-    return needed.reshape(np.shape(event))
+    return needed.reshape(given.shape)
 
 
 def eligible_days(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.arrays import as_int
+from flexcore.arrays import as_int, for_each
 from flexcore.errors import Findings, ValidationError
 from flexcore.market_day import MarketDay
 from flexcore.units import GLOBAL, LOCAL
@@ -15,12 +15,6 @@ from flexcore.units import GLOBAL, LOCAL
 Int64s = npt.NDArray[np.int64]
 
 _LARGEST_W = (1 << 31) - 1
-
-
-def _each(values: npt.ArrayLike, n: int) -> npt.NDArray[Any]:
-    """Repeat one number for each event; leave a list as it is."""
-    array = np.asarray(values)
-    return array if array.ndim else np.broadcast_to(array, (n,))
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -73,11 +67,10 @@ class EventRuns:
         # absolute quarter-hours of the years 1..9999 fit 2^40 many times over: no sum below can overflow
         first = as_int(first_qh, "first_qh", shape=(n,), lo=-(1 << 40), hi=1 << 40)
         end = as_int(end_qh, "end_qh", shape=(n,), lo=-(1 << 40), hi=1 << 40)
-        side = as_int(_each(operator, n), "operator", dtype=np.int8, shape=(n,), lo=LOCAL, hi=GLOBAL)
-        power = as_int(_each(power_w, n), "power_w", shape=(n,), lo=0, hi=_LARGEST_W)
-        after = as_int(
-            _each(-1 if after_steps is None else after_steps, n), "after_steps", shape=(n,), lo=-1, hi=_LARGEST_W
-        )
+        side = as_int(for_each(operator, "operator", n), "operator", dtype=np.int8, shape=(n,), lo=LOCAL, hi=GLOBAL)
+        power = as_int(for_each(power_w, "power_w", n), "power_w", shape=(n,), lo=0, hi=_LARGEST_W)
+        own = for_each(-1 if after_steps is None else after_steps, "after_steps", n)
+        after = as_int(own, "after_steps", shape=(n,), lo=-1, hi=_LARGEST_W)
         found = Findings("events", n)
         reversed_rows = np.flatnonzero(end <= first)
         if reversed_rows.size:
@@ -162,7 +155,7 @@ class EventRuns:
         orders = as_int(orders_w, "orders_w", shape=(None, None), lo=-_LARGEST_W, hi=_LARGEST_W)
         day.check_steps(orders.shape[1], "orders_w")
         rows = as_int(pod, "pod", shape=(len(orders),), lo=0)
-        sides = as_int(_each(operator, len(orders)), "operator", dtype=np.int8, shape=(len(orders),))
+        sides = as_int(for_each(operator, "operator", len(orders)), "operator", dtype=np.int8, shape=(len(orders),))
         change = np.ones((len(orders), day.n_steps + 1), np.bool_)
         change[:, 1:-1] = orders[:, 1:] != orders[:, :-1]
         # where a run begins and where one ends, both row by row in the order of time: the k-th belong together

@@ -1,12 +1,12 @@
 """Baselines per aggregate or perimeter: the rule on summed readings, or the sum of the PODs' own baselines."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.arrays import as_int
+from flexcore.arrays import as_array, as_int
 from flexcore.chunks import run_chunks
 from flexcore.errors import Findings, ValidationError, check_option
 from flexcore.metering.baseline import baseline, rule_of
@@ -208,8 +208,8 @@ def baseline_of_groups(
     if not (around or rule.is_x_of_y):
         check_option("method", rule.method, ("exponential", "regression"))
     need(rule, **({"today_w": today_w} if around else {"history_w": history_w}))
-    history = None if around else as_power_w(np.asarray(history_w), "history_w", shape=(None, None, None))
-    today = None if today_w is None else as_power_w(np.asarray(today_w), "today_w", shape=(None, None))
+    history = None if around else as_power_w(cast(npt.ArrayLike, history_w), "history_w", shape=(None, None, None))
+    today = None if today_w is None else as_power_w(today_w, "today_w", shape=(None, None))
     n_pods, n_steps = history.shape[::2] if history is not None else today.shape if today is not None else (0, 0)
     if today is not None:
         today = as_power_w(today, "today_w", shape=(n_pods, n_steps))
@@ -225,7 +225,7 @@ def baseline_of_groups(
         "day_off": day_off, "today_off": today_off, "n_threads": n_threads,
     }  # fmt: skip
     if day_score is not None:
-        shared["day_score"] = np.asarray(day_score).reshape(-1)
+        shared["day_score"] = as_array(day_score, "day_score").reshape(-1)
     missing = np.zeros(len(groups), np.int64)
     summed: list[Int32s | None] = []
     for values, name in ((history, "history_w"), (None if today is None else today[:, np.newaxis], "today_w")):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.arrays import as_bool, as_int
+from flexcore.arrays import as_array, as_bool, as_int, for_each
 from flexcore.errors import Findings, StateError, ValidationError, check_option
 from flexcore.metering.monitoring_rules import MONITOR_RULES, MonitorRule
 from flexcore.metering.monitoring_state import (
@@ -31,6 +31,7 @@ from flexcore.units import DOWN, MAX_WQH, UP
 # positions in ALARM_CODES
 _SHORT, _WRONG_WAY, _NO_DATA = 1, 2, 3
 _ONE = 1_000_000
+_FARTHEST = 1 << 62  # quarter-hours from the origin
 
 
 def monitor_start(n_pods: int, n_aggregates: int, *, step: int = 0) -> MonitorState:
@@ -45,17 +46,18 @@ def monitor_start(n_pods: int, n_aggregates: int, *, step: int = 0) -> MonitorSt
     Raises
     ------
     ValidationError
-        FX-A006 if a number is not a whole number from 0.
+        FX-A002, FX-A006 if a number is not a whole number, from 0 but for `step`.
     """
     found = Findings("monitor_start")
     found.check_count("n_pods", n_pods, 0)
     found.check_count("n_aggregates", n_aggregates, 0)
     found.raise_errors()
+    first = int(as_int(step, "step", shape=(), lo=-_FARTHEST, hi=_FARTHEST))
     # frozen, so that fields may share them
     none, zero = np.zeros(n_pods, np.uint8), np.zeros((n_aggregates, 2), np.int64)
     unmarked = np.zeros((n_aggregates, 2), np.int8)
     return MonitorState(
-        step - 1,
+        first - 1,
         stale=none,
         silent=none,
         bad=none,
@@ -91,20 +93,20 @@ def set_points(baseline_w: npt.ArrayLike, ordered_w: npt.ArrayLike, *, direction
     ndarray of int64, same shape
         `MISSING_W` where nothing is ordered or there is no baseline. [W]
     """
-    base, ordered = np.asarray(baseline_w), np.asarray(ordered_w)
-    base = as_int(base, "baseline_w", shape=(None,) * base.ndim)
-    ordered = as_int(ordered, "ordered_w", shape=base.shape, lo=0)
-    way = as_int(np.broadcast_to(np.asarray(direction), base.shape[:1]), "direction", lo=UP, hi=DOWN)
+    given = as_array(baseline_w, "baseline_w")
+    base = as_int(given, "baseline_w", shape=(None,) * max(given.ndim, 1))
+    ordered = as_int(ordered_w, "ordered_w", shape=base.shape, lo=0)
+    way = as_int(for_each(direction, "direction", len(base)), "direction", shape=base.shape[:1], lo=UP, hi=DOWN)
     sign = np.where(way == UP, -1, 1).reshape(-1, *[1] * (base.ndim - 1))
     return np.where((ordered > 0) & (base != MISSING_W), base + sign * ordered, MISSING_W)
 
 
 def _rule(rule: str | MonitorRule) -> MonitorRule:
-    if isinstance(rule, str):
-        check_option("rule", rule, tuple(MONITOR_RULES))
-        return MONITOR_RULES[rule]
-    rule.check()
-    return rule
+    if isinstance(rule, MonitorRule):
+        rule.check()
+        return rule
+    check_option("rule", rule, tuple(MONITOR_RULES))
+    return MONITOR_RULES[rule]
 
 
 def _orders(set_point_w: npt.ArrayLike, baseline: Int32s, way: Int8s) -> Int32s:
@@ -195,10 +197,11 @@ def monitor_step(
     n = len(state.group)
     n_aggregates = len(state.event_step)
     found = Findings("monitor_step", n)
-    if step != state.step + 1:
+    now = int(as_int(step, "step", shape=()))
+    if now != state.step + 1:
         found.add(
             "FX-B072",
-            f"quarter-hour {step} does not follow {state.step}",
+            f"quarter-hour {now} does not follow {state.step}",
             hint="give skipped quarter-hours with missing readings; replay earlier ones from the state before them",
         )
         found.raise_errors(StateError)
@@ -226,7 +229,7 @@ def monitor_step(
         terms.short_ppm, terms.over_ppm, terms.margin_w, terms.answer_ppm, terms.silent_after, terms.stale_after,
         int(terms.netting == "pod"), stale, silent, bad, group, flags, sums,
     )  # fmt: skip
-    pods = replace(state, step=step, stale=stale, silent=silent, bad=bad, group=group)
+    pods = replace(state, step=now, stale=stale, silent=silent, bad=bad, group=group)
     following, alarms = _aggregates(pods, sums.reshape(n_aggregates, 2, 8), ahead, terms)
     flags.setflags(write=False)
     return MonitorStep(following, flags, alarms)

@@ -62,10 +62,11 @@ class MonitorRule:
         if self.netting not in ("aggregate", "pod"):
             found.add("FX-E002", f"netting={self.netting!r} does not exist", hint="use 'aggregate' or 'pod'")
         found.raise_errors(OptionError)
-        numbers = [getattr(self, name) for name in self.__slots__ if name not in ("netting", "source", "unverified")]
-        if not all(isinstance(number, int) for number in numbers):
-            found.add("FX-B070", "every number of the rule must be an int")
-            found.raise_errors(ValidationError)
+        for field in self.__slots__:
+            value = getattr(self, field)
+            if field not in ("netting", "source", "unverified") and (type(value) is not int or abs(value) >= 1 << 31):
+                found.add("FX-B070", f"{field} is {value!r}, expected a whole number below 2^31")
+        found.raise_errors(ValidationError)
         checks = (
             (0 <= self.short_ppm <= _ONE, "short_ppm must lie in 0..1,000,000"),
             (_ONE <= self.over_ppm <= 10 * _ONE, "over_ppm must lie in 1,000,000..10,000,000"),

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.arrays import as_bool, as_float, as_int, as_keys
+from flexcore.arrays import as_array, as_bool, as_float, as_int, as_keys
 from flexcore.chunks import run_chunks
 from flexcore.errors import Findings, TimeSeriesError, ValidationError, check_option
 from flexcore.market_day import MarketDay
@@ -24,7 +24,7 @@ _CHUNK = 2048  # PODs: 96 quarter-hours of them take a few milliseconds
 
 def as_power_w(values: npt.ArrayLike, name: str, *, shape: tuple[int | None, ...], lo: int | None = None) -> Int32s:
     """Return int32 watts, without reading an array that already is int32 (a history is read once, by its kernel)."""
-    array = np.asarray(values)
+    array = as_array(values, name)
     fits = len(shape) == array.ndim and all(n in (None, have) for n, have in zip(shape, array.shape, strict=True))
     if array.dtype == np.int32 and fits and lo is None:
         return np.ascontiguousarray(array)
@@ -174,6 +174,15 @@ def day_steps(past: MarketDay, day: MarketDay) -> npt.NDArray[np.int64]:
     return np.array([at.get((h, m, f), at.get((h, m, 0), -1)) for h, m, f in clock(day)], np.int64)
 
 
+def seed_word(seed: int) -> np.uint64:
+    """Return the 64 bits of a seed, of either sign and any size, or refuse by FX-A002 what is no whole number."""
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+        found = Findings("seed")
+        found.add("FX-A002", f"seed is {seed!r}, expected a whole number", field="seed")
+        found.raise_errors()
+    return np.uint64(int(seed) % 2**64)
+
+
 def simulate_readings(
     load_w: npt.ArrayLike,
     activation_w: npt.ArrayLike,
@@ -233,8 +242,8 @@ def simulate_readings(
     Raises
     ------
     ValidationError
-        FX-A001 shapes, FX-A002 types, FX-B007 a probability or share outside its range, FX-A006 a reading that does not
-        fit 32 bits.
+        FX-A001 shapes, FX-A002 types, FX-A006 a number out of range or a reading that does not fit 32 bits, FX-B007 a
+        probability, share or rebound outside its range.
     """
     from flexcore.kernels.metering.readings import simulate
 
@@ -246,6 +255,8 @@ def simulate_readings(
     answer = np.zeros(0) if response is None else as_float(response, "response", shape=(n_pods,))
     least = np.full(1, -np.inf) if least_w is None else as_int(least_w, "least_w", shape=(n_pods,)).astype(np.float64)
     found = Findings("simulated readings", n_pods)
+    begin = int(as_int(first_qh, "first_qh", shape=(), lo=-(1 << 40), hi=1 << 40))
+    word = seed_word(seed)
     for name, value, high in (
         ("non_delivery", non_delivery, 1.0),
         ("partial", partial, 1.0),
@@ -257,20 +268,21 @@ def simulate_readings(
             found.add("FX-B007", f"{name} is {value}, expected 0..{high}", field=name)
     if rebound.shape not in ((1,), (n_pods,)) or (rebound < 0).any() or (rebound > 2).any():
         found.add("FX-B007", "rebound_share must be one number or one for each POD, in 0..2", field="rebound_share")
+    for name, number in (("rebound_delay", rebound_delay), ("rebound_steps", rebound_steps)):
+        # it goes into a kernel as it is: a fraction would be cut off, a large one would point beside its arrays
+        if type(number) is not int or not 0 <= number < 1 << 31:
+            found.add("FX-B007", f"{name} is {number!r}, expected a whole number from 0, below 2^31", field=name)
     if answer.size and ((answer < 0).any() or (answer > 2).any()):
         found.add("FX-B007", "response must lie in 0..2", rows=np.flatnonzero((answer < 0) | (answer > 2)))
-    if rebound_delay < 0 or rebound_steps < 0:
-        found.add("FX-B007", "rebound_delay and rebound_steps must not be negative", field="rebound_steps")
     found.raise_errors(ValidationError)
     metered = np.empty((n_pods, n_steps), np.int32)
     overflow = np.zeros(n_pods, np.uint8)
     keys = np.ascontiguousarray(key.astype(np.int64).view(np.uint64))
-    word = np.uint64(seed % 2**64)
 
     def task(i0: int, i1: int) -> None:
         with np.errstate(over="ignore"):  # only matters where kernels run as plain Python: hashes wrap on purpose
             simulate(
-                load, ordered, keys, word, first_qh, answer, non_delivery, partial, partial_least, noise, rebound,
+                load, ordered, keys, word, begin, answer, non_delivery, partial, partial_least, noise, rebound,
                 rebound_delay, rebound_steps, least, i0, i1, metered, overflow,
             )  # fmt: skip
 

@@ -266,6 +266,31 @@ def test_what_is_refused():
         monitor_start(-1, 1)
 
 
+@pytest.mark.parametrize("step", ["x", None, 1.5, True, 2**63, [0]], ids=str)
+def test_a_quarter_hour_is_a_whole_number(step):
+    with pytest.raises(ValidationError, match="FX-A00"):
+        monitor_start(1, 1, step=step)
+    with pytest.raises(ValidationError, match="FX-A00"):
+        monitor_step(
+            monitor_start(1, 1), step=step, ordered_w=[1], baseline_w=[1], metered_w=[1], aggregate=[0], direction=[0]
+        )
+
+
+def test_a_quarter_hour_counted_in_floats_leaves_keys_as_they_are():
+    state = monitor_start(1, 1, step=7.0)
+    given = {"ordered_w": [1000], "baseline_w": [0], "metered_w": [0], "aggregate": [0], "direction": [0]}
+    for step in (7.0, 8.0):
+        state, _, alarms = monitor_step(state, step=step, **given)
+    assert type(state.step) is int
+    assert alarms.keys() == ["0/up/7"]
+
+
+@pytest.mark.parametrize("numbers", [{"raise_after": 10**30}, {"clear_after": 1.0}, {"margin_w": True}], ids=str)
+def test_numbers_of_a_monitor_rule_are_whole_and_named(numbers):
+    with pytest.raises(ValidationError, match=f"FX-B070 .* {next(iter(numbers))} is"):
+        MonitorRule(**numbers).check()
+
+
 def test_extremes_do_not_overflow():
     n = 100
     ordered = np.full((n, 2), 2**31 - 1)

@@ -1,5 +1,7 @@
 """Methods that need no history: meter-before-meter-after and nominated."""
 
+from typing import cast
+
 import numpy as np
 import numpy.typing as npt
 
@@ -16,7 +18,7 @@ def around_event(rule: BaselineRule, day: EventDay) -> BaselineResult:
     """Take what the meter showed around each event."""
     from flexcore.kernels.metering.meter_before_after import meter_before_after
 
-    n_pods, n_steps = as_power_w(np.asarray(day.today_w), "today_w", shape=(None, None)).shape
+    n_pods, n_steps = as_power_w(cast(npt.ArrayLike, day.today_w), "today_w", shape=(None, None)).shape
     today, during, today_out = day.arrays(n_pods, n_steps)
     result = result_arrays(day.out, rule, n_pods, 0, n_steps)
 
@@ -34,7 +36,7 @@ def nominated(
     rule: BaselineRule, nominated_w: npt.ArrayLike, history_w: npt.ArrayLike | None, day: EventDay
 ) -> BaselineResult:
     """Take what was declared."""
-    power = as_power_w(np.asarray(nominated_w), "nominated_w", shape=(None, None))
+    power = as_power_w(nominated_w, "nominated_w", shape=(None, None))
     n_pods, n_steps = power.shape
     day.arrays(n_pods, n_steps)  # checks what it does not need: another rule would
     n_days = 0 if history_w is None else as_power_w(history_w, "history_w", shape=(n_pods, None, n_steps)).shape[1]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from flexcore.arrays import as_array
 from flexcore.chunks import run_chunks
 from flexcore.errors import Findings, ValidationError
 from flexcore.metering.baseline_result import WIDENED, BaselineResult, result_arrays
@@ -23,7 +24,7 @@ def as_mask(values: npt.ArrayLike | None, name: str, full: tuple[int, ...]) -> B
     """Return a mask with one row for each POD, one for all PODs, or none where it is not given."""
     if values is None:
         return np.zeros((0, *full[1:]), np.bool_)
-    array = np.asarray(values)
+    array = as_array(values, name)
     if array.ndim == len(full) - 1:
         array = array[np.newaxis]
     found = Findings(name)
@@ -39,7 +40,7 @@ def order_of_choice(values: npt.ArrayLike | None, full: tuple[int, int]) -> npt.
     """Return the order of choice with one row for each POD or one for all; a mask is first choice or never."""
     if values is None:
         return np.ones((1, full[1]), np.uint8)
-    array = np.asarray(values)
+    array = as_array(values, "eligible")
     if array.dtype != np.uint8:
         return as_mask(array, "eligible", full).view(np.uint8)
     if array.shape not in (full, (1, full[1]), full[1:]):

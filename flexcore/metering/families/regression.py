@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.arrays import as_float
+from flexcore.arrays import as_bool, as_float
 from flexcore.errors import Findings, ValidationError
 from flexcore.metering.baseline_result import BaselineResult
 from flexcore.metering.baseline_rule import BaselineRule
@@ -33,10 +33,14 @@ def hundredths(values: npt.ArrayLike, name: str) -> tuple[npt.NDArray[np.int64],
     """Return temperatures in whole hundredths of a degree, and where they are missing (NaN)."""
     degrees = as_float(values, name, finite=False)
     missing = np.isnan(degrees)
-    whole = np.rint(np.where(missing, 0.0, degrees) * 100.0)
-    if (abs(whole) > 10_000).any():
+    with np.errstate(over="ignore"):
+        whole = np.rint(np.where(missing, 0.0, degrees) * 100.0)
+    beyond = abs(whole) > 10_000
+    if beyond.any():
         found = Findings(name)
-        found.add("FX-B032", f"{name} reaches {degrees.flat[abs(whole).argmax()]} degrees Celsius", field=name)
+        rows = np.unique(np.nonzero(np.atleast_1d(beyond))[0])
+        largest = degrees.flat[abs(whole).argmax()]
+        found.add("FX-B032", f"{name} reaches {largest} degrees Celsius", field=name, rows=rows)
         found.raise_errors(ValidationError)
     return whole.astype(np.int64), np.asarray(missing)
 
@@ -87,13 +91,15 @@ def regression(
     off = as_mask(np.zeros(n_days, np.bool_) if weather.day_off is None else weather.day_off, "day_off", (1, n_days))
     kinds = np.ascontiguousarray(off[0].astype(np.int8))
 
+    off_today = int(as_bool(weather.today_off, "today_off", shape=()).item())
+
     n_zones, n_levels = len(past[0]), -(-n_steps // rule.level_steps)
     sums, whole = np.empty((n_zones, n_days, 6 * n_levels), np.int64), np.empty((n_zones, n_days), np.bool_)
     kernels.degree_sums(*past, rule.level_steps, 0, n_zones, sums, whole)
 
     def family(i0: int, i1: int, raw: Floats, result: BaselineResult) -> None:
         kernels.regression(
-            history, usable, past_out, *past, sums, whole, kinds, *now, int(weather.today_off), zone,
+            history, usable, past_out, *past, sums, whole, kinds, *now, off_today, zone,
             rule.n_candidates, rule.min_days, rule.level_steps, i0, i1, raw, result.status, result.days_used,
         )  # fmt: skip
         result.status[i0:i1] |= widened[i0:i1]

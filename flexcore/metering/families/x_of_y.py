@@ -1,11 +1,11 @@
 """High, Mid, Low and All X of Y, by mean or median."""
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.arrays import as_int
+from flexcore.arrays import as_array, as_int
 from flexcore.chunks import run_chunks
 from flexcore.metering.baseline_result import BORROWED, FEWER_DAYS, NO_BASELINE, WIDENED, BaselineResult, result_arrays
 from flexcore.metering.baseline_rule import BaselineRule
@@ -29,9 +29,7 @@ def given_scores(values: npt.ArrayLike | None, rule: BaselineRule, full: tuple[i
     if rule.score != "given":
         return np.zeros((0, full[1]), np.int64)
     need(rule, day_score=values)
-    array = np.asarray(values)
-    if array.ndim == 1:
-        array = array[np.newaxis]
+    array = np.atleast_2d(as_array(cast(npt.ArrayLike, values), "day_score"))
     rows = 1 if len(array) == 1 else full[0]
     return np.asarray(as_int(array, "day_score", shape=(rows, full[1])))
 
