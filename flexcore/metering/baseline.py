@@ -2,7 +2,6 @@
 
 from typing import cast
 
-import numpy as np
 import numpy.typing as npt
 
 from flexcore.arrays import as_array

@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from flexcore.errors import Findings, ValidationError, check_option
+from flexcore.errors import Finding, Findings, ValidationError, check_option
 from flexcore.market_day import MarketDay
 from flexcore.metering.reading_files import open_day
 from flexcore.metering.reading_layout import (
@@ -111,7 +112,7 @@ def import_readings(
     import pyarrow as pa
 
     check_option("gaps", gaps, ("refuse", "flag"))
-    n_pods = 0
+    n_pods = n_rows = 0
     rest: Any = None
     last: Any = None
     writer: ReadingWriter | None = None
@@ -119,17 +120,17 @@ def import_readings(
     with published(path) as temporary:
         try:
             for batch in _chain(_batches(source)):
-                table = batch
                 if batch is not None:
                     table = _three_columns(batch)
-                    rest = table if rest is None else pa.concat_tables([rest, table])
+                    rest = table if rest is None else _behind(rest, table)
                     whole, rest = _split(rest)
                 else:
                     whole = rest
                 if whole is None or not whole.num_rows:
                     continue
-                pods, power = _collect(whole, day, gaps, last)
+                pods, power = _collect(whole, day, gaps, last, n_rows, n_pods)
                 last = pods[-1]
+                n_rows += whole.num_rows
                 if writer is None or groups is None:
                     writer = ReadingWriter(temporary, day, text_keys=pa.types.is_string(pods.type))
                     groups = _Groups(writer)
@@ -155,10 +156,28 @@ def _three_columns(batch: Any) -> Any:
     found = Findings("readings")
     names = ("pod", "time", "power_w")
     for name in names:
-        if name not in batch.column_names:
-            found.add("FX-A007", f"column {name!r} is missing", field=name)
+        if (n := batch.column_names.count(name)) != 1:
+            found.add(
+                "FX-A007", f"column {name!r} is missing" if not n else f"{n} columns are named {name!r}", field=name
+            )
     found.raise_errors(ValidationError)
-    return batch.select(names)
+    table = batch.select(names)
+    # one type of key, whichever of its many forms each batch has: few of them can be cut and compared
+    return table.set_column(0, "pod", key_array(table.column("pod")))
+
+
+def _behind(rest: Any, table: Any) -> Any:
+    """Put a batch behind the rows that are left of those before."""
+    import pyarrow as pa
+
+    try:
+        return pa.concat_tables([rest, table], promote_options="permissive")
+    except pa.ArrowException as error:
+        found = Findings("readings")
+        message = (str(error).splitlines() or [""])[0]
+        found.add("FX-A002", f"columns change their type from one file or batch to the next: {message}")
+        found.raise_errors()
+        raise
 
 
 def _split(table: Any) -> tuple[Any, Any]:
@@ -174,16 +193,21 @@ def _split(table: Any) -> tuple[Any, Any]:
     return table.slice(0, edge), table.slice(edge)
 
 
-def _collect(table: Any, day: MarketDay, gaps: Literal["refuse", "flag"], last: Any) -> tuple[Any, Int32s]:
-    """Return keys and readings of the PODs of some rows, each POD's rows together and after POD `last`."""
+def _collect(
+    table: Any, day: MarketDay, gaps: Literal["refuse", "flag"], last: Any, first_row: int, first_pod: int
+) -> tuple[Any, Int32s]:
+    """Return keys and readings of the PODs of some rows, each POD's rows together and after POD `last`.
+
+    Errors count rows and PODs from the start of the source, as `first_row` and `first_pod` do.
+    """
     import pyarrow.compute as pc
 
     table = table.combine_chunks()
-    keys = key_array(table.column("pod"))
+    keys = _flat(table.column("pod"))
     if keys.null_count:
         found = Findings("readings")
         rows = np.flatnonzero(np.asarray(keys.is_null()))
-        found.add("FX-A010", f"pod is missing in {rows.size} rows", field="pod", rows=rows)
+        found.add("FX-A010", f"pod is missing in {rows.size} rows", field="pod", rows=rows + first_row)
         found.raise_errors()
     starts = np.flatnonzero(np.concatenate([[True], np.asarray(pc.not_equal(keys[1:], keys[:-1]))]))
     pods = keys.take(starts)
@@ -192,18 +216,34 @@ def _collect(table: Any, day: MarketDay, gaps: Literal["refuse", "flag"], last: 
         late = np.concatenate([np.zeros(1, np.int64), late])
     if late.size:
         message = f"rows of {late.size} PODs do not stand together, or their PODs not in order"
-        refuse("FX-B068", message, rows=starts[late], ids=pods.take(late).to_pylist(), hint="sort the rows by POD")
-    known = table.filter(pc.is_valid(table.column("power_w"))).combine_chunks()
-    pod = key_array(known.column("pod"))
-    readings = collect_readings(
-        np.asarray(pod.to_pylist()) if pod.type != "int64" else np.asarray(pod),
-        _flat(known.column("time")),
-        np.asarray(_flat(known.column("power_w"))),
-        pods=pods.to_pylist(),
-        day=day,
-        gaps=gaps,
-    )
+        refuse(
+            "FX-B068",
+            message,
+            rows=starts[late] + first_row,
+            ids=pods.take(late).to_pylist(),
+            hint="sort the rows by POD",
+        )
+    there = np.flatnonzero(np.asarray(pc.is_valid(table.column("power_w"))))
+    known = table if there.size == table.num_rows else table.take(there)
+    pod = _flat(known.column("pod"))
+    try:
+        readings = collect_readings(
+            np.asarray(pod.to_pylist()) if pod.type != "int64" else np.asarray(pod),
+            _flat(known.column("time")),
+            np.asarray(_flat(known.column("power_w"))),
+            pods=pods.to_pylist(),
+            day=day,
+            gaps=gaps,
+        )
+    except ValidationError as error:
+        # gaps are found by POD, all else by row
+        place = {"FX-B002": first_pod + np.arange(len(pods))}
+        raise type(error)([_moved(one, place.get(one.code, first_row + there)) for one in error.findings]) from None
     return pods, readings.metered_w
+
+
+def _moved(finding: Finding, place: Any) -> Finding:
+    return replace(finding, rows=tuple(int(place[row]) for row in finding.rows))
 
 
 def _flat(column: Any) -> Any:

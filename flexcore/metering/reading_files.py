@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from flexcore.arrays import as_bool
 from flexcore.errors import FileError, Findings, check_option
 from flexcore.market_day import MarketDay
 from flexcore.metering.reading_layout import (
@@ -76,9 +77,7 @@ def write_readings(
     check_ascending(keys)
     extra = []
     if estimated is not None:
-        flags = np.asarray(estimated, np.bool_)
-        if flags.shape != power.shape:
-            refuse("FX-A001", f"estimated has shape {flags.shape}, expected {power.shape}", field="estimated")
+        flags = as_bool(estimated, "estimated", shape=power.shape)
         extra = [estimated_field()]
     with (
         published(path) as temporary,

@@ -217,8 +217,11 @@ def key_array(pods: Any) -> Any:
 
     if isinstance(pods, pa.ChunkedArray):
         pods = pods.combine_chunks()
+    if isinstance(pods, pa.DictionaryArray):
+        pods = pods.dictionary_decode()
     if isinstance(pods, pa.Array):
-        text = pa.types.is_string(pods.type) or pa.types.is_large_string(pods.type)
+        kinds = pa.types
+        text = kinds.is_string(pods.type) or kinds.is_large_string(pods.type) or kinds.is_string_view(pods.type)
         if text or pa.types.is_integer(pods.type):
             try:
                 return pods.cast(pa.string() if text else pa.int64())

@@ -160,7 +160,9 @@ def open_inputs(
     run_chunks(compare, len(days), n_threads=n_threads, chunk=1)
     if not same.all():
         other_day = days[int(np.argmin(same))]
-        either = set(pods.to_pylist()) ^ set(other_day.pods().to_pylist())
+        others = other_day.pods()
+        check_ascending(others)
+        either = set(pods.to_pylist()) ^ set(others.to_pylist())
         refuse(
             "FX-B064",
             f"{len(either)} PODs stand in {other_day.files[0].path} or in {last.files[0].path}, but not in both",

@@ -426,6 +426,13 @@ def test_what_a_writer_cannot_hold_is_refused_by_code(tmp_path):
         import_readings(tmp_path / "x.parquet", table, DAY, gaps="flag")
 
 
+@pytest.mark.parametrize("flags", [np.full((1, 96), "False"), np.zeros((1, 96)), np.zeros((2, 96), bool), [[True], []]])
+def test_a_flag_of_an_estimate_is_true_or_false(tmp_path, flags):
+    with pytest.raises(ValidationError, match=r"FX-A00[12]"):
+        fx.write_readings(tmp_path / "x.parquet", DAY, [1], power(1), estimated=flags)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_correction_keeps_the_other_estimates(tmp_path):
     estimated = np.zeros((4, 96), bool)
     estimated[1, [4, 9]] = estimated[3, 0] = True

@@ -297,6 +297,19 @@ def test_what_does_not_fit_together_is_refused(tmp_path, small):
     assert refused.value.codes == ("FX-B063",)
 
 
+@pytest.mark.parametrize("wrong", [None, 7], ids=["missing", "twice"])
+def test_keys_of_a_past_day_must_ascend_too(tmp_path, small, wrong):
+    _, keys, history, today, _ = city(tmp_path, 40, n_days=3)
+    table = pa.parquet.read_table(history[0][0])
+    other = [*keys[:5], keys[4] if wrong else None, *keys[6:]]
+    strange = pa.table({"pod": pa.array(other, pa.int64()), "power_w": table["power_w"]})
+    pa.parquet.write_table(strange.replace_schema_metadata(table.schema.metadata), tmp_path / "strange.parquet")
+    with pytest.raises(FileError) as refused:
+        fx.baseline_files([tmp_path / "strange.parquet", *history[1:]], today, EVENT, preset=RULE)
+    assert refused.value.codes == ("FX-B063",)
+    assert refused.value.findings[0].rows == (5,)
+
+
 def test_a_city_without_pods(tmp_path):
     day = fx.MarketDay("2026-01-21")
     for d in (0, 1):

@@ -1,0 +1,106 @@
+"""Rows of readings in the forms that sources have: other types of column, several files, batches of any size."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from flexcore.errors import ValidationError
+from flexcore.market_day import MarketDay
+from flexcore.metering import import_readings, open_day
+from flexcore.metering.reading_rows import RowReader
+
+DAY = MarketDay("2026-10-25")  # 100 quarter-hours
+
+
+def long_rows(pods, kind=None, power_type=None):
+    n = DAY.n_steps
+    return pa.table(
+        {
+            "pod": pa.array(np.repeat(pods, n).tolist()).cast(kind or pa.int64()),
+            "time": np.tile(DAY.qh * 900, len(pods)),
+            "power_w": pa.array(np.arange(n * len(pods))).cast(power_type or pa.int64()),
+        }
+    )
+
+
+def read(path):
+    day = open_day(path)
+    out = np.empty((day.n_pods, DAY.n_steps), np.int32)
+    with RowReader(day) as reader:
+        reader.read(0, day.n_pods, out)
+    return day.pods().to_pylist(), out
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string()),
+     pa.dictionary(pa.int8(), pa.large_string())],
+    ids=str,
+)  # fmt: skip
+def test_text_keys_may_have_any_of_their_arrow_forms(tmp_path, kind):
+    table = long_rows(["a", "b", "c"], pa.string())
+    table = table.set_column(0, "pod", table["pod"].cast(kind) if kind != pa.string() else table["pod"])
+    path = tmp_path / "day.parquet"
+    assert import_readings(path, pa.Table.from_batches(table.to_batches(max_chunksize=30)), DAY) == 3
+    keys, power = read(path)
+    assert keys == ["a", "b", "c"]
+    np.testing.assert_array_equal(power.ravel(), np.arange(300))
+
+
+def test_files_of_one_day_may_differ_in_the_width_of_their_columns(tmp_path):
+    parts = [long_rows([1, 2], pa.int32(), pa.int32()), long_rows([3], pa.int64()), long_rows([4], pa.uint16())]
+    paths = [tmp_path / f"{k}.rows" for k in range(3)]
+    for path, part in zip(paths, parts, strict=True):
+        pq.write_table(part, path)
+    assert import_readings(tmp_path / "day.parquet", paths, DAY) == 4
+    keys, power = read(tmp_path / "day.parquet")
+    assert keys == [1, 2, 3, 4]
+    np.testing.assert_array_equal(power[[0, 2, 3], 7], [7, 7, 7])
+
+
+def test_columns_that_change_their_meaning_are_refused(tmp_path):
+    numbers, text = long_rows([1]), long_rows(["b"], pa.string())
+    in_text = numbers.set_column(1, "time", pa.array(["now"] * DAY.n_steps))
+    for other in (text, in_text):
+        with pytest.raises(ValidationError) as caught:
+            import_readings(tmp_path / "day.parquet", [*numbers.to_batches(), *other.to_batches()], DAY)
+        assert caught.value.codes == ("FX-A002",)
+    twice = pa.Table.from_arrays([numbers["pod"], *numbers.columns], names=["pod", *numbers.column_names])
+    with pytest.raises(ValidationError, match="2 columns are named 'pod'") as caught:
+        import_readings(tmp_path / "day.parquet", twice, DAY)
+    assert caught.value.codes == ("FX-A007",)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("batch", [30, 100, 1000])
+@pytest.mark.parametrize(
+    ("column", "value", "code", "rows"),
+    [
+        ("power_w", 0.5, "FX-A002", (250,)),
+        ("time", DAY.first_qh * 900 + 1, "FX-T004", (250,)),
+        ("time", (DAY.first_qh - 1) * 900, "FX-T003", (250,)),
+        ("time", DAY.first_qh * 900, "FX-B001", (200, 250)),
+        ("pod", 1, "FX-B068", (250,)),
+    ],
+    ids=["fraction", "off", "outside", "twice", "order"],
+)
+def test_an_error_names_rows_of_the_source_whatever_the_batches(tmp_path, batch, column, value, code, rows):
+    columns = long_rows([1, 2, 3, 4]).to_pydict()
+    columns["power_w"] = [float(watts) for watts in columns["power_w"]]
+    columns["power_w"][3] = None  # a row that is left out is counted all the same
+    columns[column][250] = value
+    source = pa.Table.from_batches(pa.table(columns).to_batches(max_chunksize=batch))
+    with pytest.raises(ValidationError) as caught:
+        import_readings(tmp_path / "day.parquet", source, DAY, gaps="flag")
+    assert caught.value.codes == (code,)
+    assert caught.value.findings[0].rows[: len(rows)] == rows
+
+
+@pytest.mark.parametrize("batch", [30, 100, 1000])
+def test_a_gap_names_the_pod_by_its_place_among_all(tmp_path, batch):
+    table = long_rows([11, 12, 13, 14]).take([*range(250), *range(251, 400)])
+    with pytest.raises(ValidationError) as caught:
+        import_readings(tmp_path / "day.parquet", pa.Table.from_batches(table.to_batches(max_chunksize=batch)), DAY)
+    (found,) = caught.value.findings
+    assert (found.code, found.rows, found.ids) == ("FX-B002", (2,), (13,))
