@@ -96,7 +96,7 @@ def baseline(
         Rebound and recovery quarter-hours of the event day, left out of adjustment windows (BAS-02).
     day_score : array_like of int, shape (n_pods, n_days) or (n_days,), optional
         What days are compared by where the rule says `score="given"`, such as a distance (`temperature_distance`,
-        `match_day_distance`).
+        `match_day_distance`); a day of `FARTHEST` cannot be compared and is never taken.
     nominated_w : array_like of int, shape (n_pods, n_steps), optional
         Declared baseline, for the method "nominated" (see `nominate`).
     reference_w : array_like of int, shape (n_classes, n_steps), optional
@@ -151,8 +151,9 @@ def baseline(
     if there is one. Where the mean of all is not above zero, or there is no event, no candidate is dropped.
 
     Over the X selected days B = S / c, sum by number of readings. Each event has one adjustment, from A: the window
-    before it, without event, excluded and missing quarter-hours. It holds from the event's start, the first one from
-    the start of the day, to the next event. With the sums L_A, S_A over n_A quarter-hours of A and X days
+    before it on the same day, without event, excluded and missing quarter-hours. It holds from the event's start, the
+    first one from the start of the day, to the next event. With the sums L_A, S_A over n_A quarter-hours of A and X
+    days
 
         additive        B' = rint(S / c * 1 + clip((L_A X - S_A) / (X n_A), -cap, cap))
         multiplicative  B' = rint(S / c * clip(L_A X / S_A, lo, hi) + 0)

@@ -11,7 +11,7 @@ from flexcore.metering.families.event_day import CHUNK, EventDay, as_mask
 from flexcore.metering.families.regression import hundredths
 from flexcore.metering.readings import as_power_w
 
-#: Distance of a day that cannot be compared: farther than any other.
+#: Distance of a day that cannot be compared: it is never taken.
 FARTHEST = 2**62
 
 

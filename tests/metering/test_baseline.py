@@ -9,6 +9,7 @@ from flexcore import baseline
 from flexcore.errors import OptionError, ValidationError
 from flexcore.metering import MISSING_W, PRESETS, BaselineRule
 from flexcore.metering.baseline import BORROWED, FEWER_DAYS, GAP, GUARDED, NO_BASELINE, OVERFLOW, UNADJUSTED, WIDENED
+from flexcore.metering.day_distance import FARTHEST
 from tests.reference.metering_baseline import around_event, x_of_y
 
 METHODS = ("high", "mid", "low", "all")
@@ -60,6 +61,7 @@ def random_case(rng, n_pods=4):
             row[start : start + rng.integers(1, 9)] = True
     case["history_w"][rng.random((n_pods, n_days, n_steps)) < rng.choice([0, 0, 0.02, 0.3])] = MISSING_W
     case["today_w"][rng.random((n_pods, n_steps)) < rng.choice([0, 0.1])] = MISSING_W
+    case["day_score"][rng.random((n_pods, n_days)) < rng.choice([0, 0.2])] = FARTHEST
     return case
 
 

@@ -8,7 +8,7 @@ import pytest
 from flexcore import baseline
 from flexcore.errors import ValidationError
 from flexcore.metering import MISSING_W, PRESETS, BaselineRule
-from flexcore.metering.baseline import FEWER_DAYS
+from flexcore.metering.baseline import FEWER_DAYS, NO_BASELINE, WIDENED
 from flexcore.metering.control_match import draw_controls, match_controls
 from flexcore.metering.day_distance import FARTHEST, match_day_distance, temperature_distance
 from tests.metering.cases import past_of, plain, random_day
@@ -62,6 +62,24 @@ def test_the_days_nearest_in_temperature_are_taken():
         baseline(history[:, :3], preset=dataclasses.replace(rule, min_days=1), day_score=score[:3]).status[0]
         == FEWER_DAYS
     )
+
+
+@pytest.mark.rule("BAS-01")
+@pytest.mark.parametrize("method", ["low", "high", "mid"])
+def test_a_day_that_cannot_be_compared_is_not_taken_for_want_of_others(method):
+    history = np.arange(1, 9, dtype=np.int32)[np.newaxis, :, np.newaxis] * np.full((2, 1, 96), 100, np.int32)
+    warmest = np.full((2, 8), np.nan)
+    warmest[1, [0, 2, 3]] = 20, 29, 31
+    rule = BaselineRule(method, n_candidates=8, n_selected=2, min_days=1, score="given")
+    result = baseline(history, preset=rule, day_score=temperature_distance(warmest, [30, 30]))
+    assert result.status[0] == FEWER_DAYS | NO_BASELINE
+    assert not result.days_used[0].any()
+    assert result.days_used[1].sum() == 2
+    assert set(np.flatnonzero(result.days_used[1])) < {0, 2, 3}
+    # the widened look-back steps in where nothing of the first choice can be compared
+    order = np.array([2, 1, 2, 2, 1, 1, 1, 1], np.uint8)
+    result = baseline(history, preset=rule, eligible=order, day_score=temperature_distance(warmest, [30, 30]))
+    assert result.status[1] == WIDENED
 
 
 def test_the_days_nearest_outside_the_event_are_taken():

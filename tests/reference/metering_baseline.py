@@ -3,6 +3,8 @@
 import math
 from fractions import Fraction
 
+from tests.reference.metering_day_distance import FARTHEST
+
 FEWER, NO_BASELINE, UNADJUSTED, GUARDED, GAP, OVERFLOW, WIDENED, BORROWED = 1, 2, 4, 8, 16, 32, 64, 128
 
 
@@ -50,6 +52,8 @@ def x_of_y(rule, history, today, event, choice, today_excluded, excluded=None, d
     # every day that could serve, in the order in which they are asked: by choice, then the latest first
     waiting = []
     for day in sorted(range(len(history)), key=lambda day: (choice[day], -day)):
+        if rule.score == "given" and day_score[day] == FARTHEST:
+            continue
         if not choice[day] or any(history[day][step] is None for step in needed):
             continue
         scored = event_steps if rule.score == "event" and runs else range(n_steps)

@@ -9,6 +9,7 @@ from flexcore.arrays import as_array, as_int
 from flexcore.chunks import run_chunks
 from flexcore.metering.baseline_result import BORROWED, FEWER_DAYS, NO_BASELINE, WIDENED, BaselineResult, result_arrays
 from flexcore.metering.baseline_rule import BaselineRule
+from flexcore.metering.day_distance import FARTHEST
 from flexcore.metering.families.event_day import (
     EventDay,
     Floats,
@@ -51,6 +52,8 @@ def x_of_y(
     today, during, today_out = day.arrays(n_pods, n_steps)
     choice = order_of_choice(eligible, (n_pods, n_days))
     given = given_scores(day_score, rule, (n_pods, n_days))
+    if (given == FARTHEST).any():  # neither near nor far: not known
+        choice = np.where(given == FARTHEST, np.uint8(0), choice)
     low_use = -1 if rule.low_use_ppm is None else rule.low_use_ppm
     past_out = as_mask(excluded, "excluded", (n_pods, n_days, n_steps))
     most = n_days + 1  # asking for more days than there are asks for one too many: room for a look-back is not needed
