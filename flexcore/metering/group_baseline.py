@@ -1,7 +1,7 @@
 """Baselines per aggregate or perimeter: the rule on summed readings, or the sum of the PODs' own baselines."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -205,10 +205,12 @@ def baseline_of_groups(
     check_option("level", level, ("group", "pod", "auto"))
     rule = rule_of(preset)
     around = rule.method == "meter_before_after"
+    if around:  # it looks at no past day
+        history_w = excluded = eligible = None
     if not (around or rule.is_x_of_y):
         check_option("method", rule.method, ("exponential", "regression"))
     need(rule, **({"today_w": today_w} if around else {"history_w": history_w}))
-    history = None if around else as_power_w(cast(npt.ArrayLike, history_w), "history_w", shape=(None, None, None))
+    history = None if history_w is None else as_power_w(history_w, "history_w", shape=(None, None, None))
     today = None if today_w is None else as_power_w(today_w, "today_w", shape=(None, None))
     n_pods, n_steps = history.shape[::2] if history is not None else today.shape if today is not None else (0, 0)
     if today is not None:
@@ -240,14 +242,14 @@ def baseline_of_groups(
     past, now = summed
     result = baseline(
         past, None if now is None else now[:, 0], during if len(during) else None,
-        eligible=None if around else choice, excluded=past_out if len(past_out) and not around else None,
+        eligible=None if around else choice, excluded=past_out if len(past_out) else None,
         today_excluded=today_out if len(today_out) else None, **shared,
     )  # fmt: skip
     by_pod = np.full(len(groups), level == "pod") if level != "auto" else ~additive
     if by_pod.any():
         pods = {
             "history_w": history, "today_w": today, "event": event, "today_excluded": today_excluded,
-            "eligible": None if around else eligible, "excluded": None if around else excluded,
+            "eligible": eligible, "excluded": excluded,
         }  # fmt: skip
         _sum_of_pods(groups, np.flatnonzero(by_pod), pods, shared, result)
     return GroupBaselines(result, missing, additive, by_pod)

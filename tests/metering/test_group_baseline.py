@@ -230,3 +230,14 @@ def test_wrong_groups_are_refused_by_code():
             baseline_of_groups(history, [0, 1], preset=preset)
     with pytest.raises(OptionError):
         baseline_of_groups(history, [0, 1], level="day")  # type: ignore[arg-type]
+
+
+def test_what_a_same_day_method_does_not_look_at_is_not_checked_for_groups_either():
+    rng = np.random.default_rng(4)
+    history, today = rng.integers(0, 900, (4, 6, 96)), rng.integers(0, 900, (4, 96))
+    event = np.arange(96) // 4 == 15
+    past = {"eligible": np.ones((4, 6), bool), "excluded": np.zeros((4, 6, 96), bool)}
+    for level in ("group", "pod"):
+        plain = baseline_of_groups(None, [0, 0, 1, 1], today, event, preset="double_reference", level=level)
+        given = baseline_of_groups(history, [0, 0, 1, 1], today, event, preset="double_reference", level=level, **past)
+        np.testing.assert_array_equal(given.baseline.baseline_w, plain.baseline.baseline_w)

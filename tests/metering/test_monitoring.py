@@ -111,9 +111,8 @@ def test_flags_and_alarms_equal_plain_loops_on_600_random_cases():
                 assert {name for bit, name in NAMES.items() if done.flags[i] & bit} == expected, (seed, t, i)
                 seen |= expected
         messages = {}
-        for done in found:
-            for row in done.alarms.to_arrow().to_pylist():
-                messages.setdefault((row["aggregate"], row["direction"]), []).append(row)
+        for row in m.Alarms.join([done.alarms for done in found]).to_arrow().to_pylist():
+            messages.setdefault((row["aggregate"], row["direction"]), []).append(row)
         for aggregate in range(3):
             for way, name in enumerate(("up", "down")):
                 expected = reference.alarms_of_group(pods, aggregate, name, N_STEPS, rule, left)

@@ -3,6 +3,7 @@
 A day is replayed from its first quarter-hour for every question: nothing is carried over but what the text names.
 """
 
+import functools
 from fractions import Fraction
 
 
@@ -21,8 +22,13 @@ def same_event(pod, a, b):
     )
 
 
+@functools.cache
+def of_ppm(ppm):
+    return Fraction(ppm, 1_000_000)
+
+
 def part(rule, name):
-    return Fraction(getattr(rule, name), 1_000_000)
+    return of_ppm(getattr(rule, name))
 
 
 def deviates(pod, step, rule):
