@@ -7,31 +7,13 @@ import numpy.typing as npt
 
 from flexcore.arrays import as_array, as_bool, as_int, for_each
 from flexcore.errors import Findings, StateError, ValidationError, check_option
+from flexcore.metering.monitoring_alarms import Sums, step_alarms
 from flexcore.metering.monitoring_rules import MONITOR_RULES, MonitorRule
-from flexcore.metering.monitoring_state import (
-    CLEARED,
-    CRITICAL,
-    EASED,
-    ENDED,
-    ESCALATED,
-    NONE,
-    OPEN,
-    RAISED,
-    WARNING,
-    Alarms,
-    Int8s,
-    Int64s,
-    MonitorRun,
-    MonitorState,
-    MonitorStep,
-)
+from flexcore.metering.monitoring_state import Alarms, Int8s, Int64s, MonitorRun, MonitorState, MonitorStep
 from flexcore.metering.readings import MISSING_W, Int32s, as_power_w
 from flexcore.units import DOWN, MAX_WQH, UP
 
-# positions in ALARM_CODES
-_SHORT, _WRONG_WAY, _NO_DATA = 1, 2, 3
-_ONE = 1_000_000
-_FARTHEST = 1 << 62  # quarter-hours from the origin
+_MOST_STEPS = 1 << 62  # from the origin
 
 
 def monitor_start(n_pods: int, n_aggregates: int, *, step: int = 0) -> MonitorState:
@@ -52,7 +34,7 @@ def monitor_start(n_pods: int, n_aggregates: int, *, step: int = 0) -> MonitorSt
     found.check_count("n_pods", n_pods, 0)
     found.check_count("n_aggregates", n_aggregates, 0)
     found.raise_errors()
-    first = int(as_int(step, "step", shape=(), lo=-_FARTHEST, hi=_FARTHEST))
+    first = int(as_int(step, "step", shape=(), lo=-_MOST_STEPS, hi=_MOST_STEPS))
     # frozen, so that fields may share them
     none, zero = np.zeros(n_pods, np.uint8), np.zeros((n_aggregates, 2), np.int64)
     unmarked = np.zeros((n_aggregates, 2), np.int8)
@@ -223,92 +205,16 @@ def monitor_step(
         ahead = as_int(remaining_wqh, "remaining_wqh", shape=(n_aggregates, 2), lo=0, hi=MAX_WQH)
     stale, silent, bad, flags = (np.empty(n, np.uint8) for _ in range(4))
     group = np.empty(n, np.int32)
-    sums = np.zeros((2 * n_aggregates, 8), np.int64)
+    sums = np.zeros((2 * n_aggregates, len(Sums._fields)), np.int64)
     monitor(
         ordered, baseline, metered, owner, way, after_late, state.stale, state.silent, state.bad, state.group,
         terms.short_ppm, terms.over_ppm, terms.margin_w, terms.answer_ppm, terms.silent_after, terms.stale_after,
         int(terms.netting == "pod"), stale, silent, bad, group, flags, sums,
     )  # fmt: skip
     pods = replace(state, step=now, stale=stale, silent=silent, bad=bad, group=group)
-    following, alarms = _aggregates(pods, sums.reshape(n_aggregates, 2, 8), ahead, terms)
+    following, alarms = step_alarms(pods, Sums(*sums.T.reshape(len(sums.T), n_aggregates, 2)), ahead, terms)
     flags.setflags(write=False)
     return MonitorStep(following, flags, alarms)
-
-
-def _aggregates(state: MonitorState, sums: Int64s, ahead: Int64s, rule: MonitorRule) -> tuple[MonitorState, Alarms]:
-    """Step events and alarms of the aggregates; `state` has the PODs of this quarter-hour, else the one before."""
-    ordered, delivered, n_pods, n_missing, missing_w, n_short, n_silent = np.moveaxis(sums, 2, 0)[:7]
-    on = ordered > 0
-    short = np.maximum(ordered - delivered, 0)
-    size = np.maximum(state.ordered_wqh + ordered, state.short_wqh + short)
-    size = np.maximum(size, np.abs(state.delivered_wqh) + np.abs(delivered))
-    if (size > MAX_WQH).any():
-        found = Findings("monitor_step")
-        found.add(
-            "FX-B074", f"an event is above {MAX_WQH} W quarter-hours", rows=np.flatnonzero((size > MAX_WQH).any(axis=1))
-        )
-        found.raise_errors(ValidationError)
-
-    def run(before: Int64s, holds: npt.NDArray[np.bool_]) -> Int64s:
-        return np.where(on & holds, before + 1, 0)
-
-    scaled = delivered * _ONE
-    is_below = scaled < rule.warning_ppm * ordered
-    below = run(state.below, is_below)
-    far_below = run(state.far_below, scaled < rule.critical_ppm * ordered)
-    above = run(state.above, scaled >= rule.clear_ppm * ordered)
-    not_far = run(state.not_far, scaled >= rule.critical_ppm * ordered)
-    before = state.severity
-    severity = np.where((below >= rule.raise_after) & (before == NONE), WARNING, before)
-    severity = np.where((before == CRITICAL) & (not_far >= rule.clear_after), WARNING, severity)
-    severity = np.where(far_below >= rule.raise_after, CRITICAL, severity)
-    severity = np.where(above >= rule.clear_after, NONE, severity)
-    severity = np.where(on, severity, NONE).astype(np.int8)
-    reason = np.where(delivered < 0, _WRONG_WAY, _SHORT)
-    explained = (missing_w > 0) & ((delivered + missing_w) * _ONE >= rule.warning_ppm * ordered)
-    reason = np.where(explained, _NO_DATA, reason)
-    code = np.where(is_below & on, reason, np.where(on, state.code, 0)).astype(np.int8)
-
-    event = np.where(on, np.where(state.event_step < 0, state.step, state.event_step), -1)
-    counted = np.minimum(delivered, rule.cap_ppm * ordered // _ONE)
-    so_far = [
-        old + new
-        for old, new in (
-            (state.ordered_wqh, ordered),
-            (state.delivered_wqh, delivered),
-            (state.counted_wqh, counted),
-            (state.short_wqh, short),
-        )
-    ]
-    part = np.clip(delivered, 0, ordered) * _ONE // np.maximum(ordered, 1)
-    projected = so_far[3] + np.where(on, ahead - ahead * part // _ONE, 0)
-    ratio = so_far[2] * _ONE // np.maximum(so_far[0], 1)
-
-    change = np.full(before.shape, OPEN, np.int8)
-    change[(before == NONE) & (severity > NONE)] = RAISED
-    change[(before == WARNING) & (severity == CRITICAL)] = ESCALATED
-    change[(before == CRITICAL) & (severity == WARNING)] = EASED
-    change[(before > NONE) & (severity == NONE)] = CLEARED
-    change[(before > NONE) & ~on] = ENDED
-    place = np.nonzero((before > NONE) | (severity > NONE))
-    origin = np.where(on, event, state.event_step)
-    alarms = Alarms(
-        np.full(len(place[0]), state.step, np.int64),
-        place[0].astype(np.int64),
-        place[1].astype(np.int8),
-        origin[place],
-        np.where(on, code, state.code)[place],
-        severity[place],
-        change[place],
-        *(values[place] for values in (ordered, delivered, ratio, so_far[3], projected)),
-        *(values[place] for values in (n_pods, n_missing, n_short, n_silent)),
-    )
-    kept = [np.where(on, values, 0) for values in so_far]
-    following = replace(
-        state, event_step=event, ordered_wqh=kept[0], delivered_wqh=kept[1], counted_wqh=kept[2], short_wqh=kept[3],
-        below=below, far_below=far_below, above=above, not_far=not_far, severity=severity, code=code,
-    )  # fmt: skip
-    return following, alarms
 
 
 def monitor_steps(

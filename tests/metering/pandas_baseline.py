@@ -125,9 +125,9 @@ def around_event(rule, today_w, event, today_excluded):
 
 def rolling(history_w, n_days):
     """Mean of the last `n_days` days, all of which have every reading."""
-    by_day = long_table(history_w.astype(np.int64), "pod", "day", "step", "load").set_index(["day", "pod", "step"]).load
-    last = by_day.unstack("day").T.rolling(n_days).sum().iloc[-1]
-    return (last / n_days).round().unstack("step").to_numpy()
+    table = long_table(history_w.astype(np.int64), "pod", "day", "step", "load").sort_values("day")
+    last = table.groupby(["pod", "step"]).tail(n_days)
+    return last.groupby(["pod", "step"]).load.mean().round().unstack("step").to_numpy()
 
 
 def nominated(declared_w):

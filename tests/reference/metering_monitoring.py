@@ -3,9 +3,6 @@
 A day is replayed from its first quarter-hour for every question: nothing is carried over but what the text names.
 """
 
-import functools
-from fractions import Fraction
-
 
 def delivered(pod, step):
     """Delivered power of a POD in its direction, None where reading or baseline is missing."""
@@ -22,13 +19,13 @@ def same_event(pod, a, b):
     )
 
 
-@functools.cache
-def of_ppm(ppm):
-    return Fraction(ppm, 1_000_000)
+def less(value, ppm, of):
+    """Value is less than so many parts per million of something."""
+    return value * 1_000_000 < ppm * of
 
 
-def part(rule, name):
-    return of_ppm(getattr(rule, name))
+def more(value, ppm, of):
+    return value * 1_000_000 > ppm * of
 
 
 def deviates(pod, step, rule):
@@ -36,9 +33,9 @@ def deviates(pod, step, rule):
     if value is None:
         return {"no reading"}
     found = set()
-    if value < order * part(rule, "short_ppm") and order - value > rule.margin_w:
+    if less(value, rule.short_ppm, order) and order - value > rule.margin_w:
         found.add("short")
-    if value > order * part(rule, "over_ppm") and value - order > rule.margin_w:
+    if more(value, rule.over_ppm, order) and value - order > rule.margin_w:
         found.add("over")
     if value < -rule.margin_w:
         found.add("wrong way")
@@ -47,7 +44,7 @@ def deviates(pod, step, rule):
 
 def silent(pod, step, rule):
     value = delivered(pod, step)
-    return value is None or value < pod["ordered"][step] * part(rule, "answer_ppm")
+    return value is None or less(value, rule.answer_ppm, pod["ordered"][step])
 
 
 def in_a_row(first, step, holds):
@@ -116,17 +113,16 @@ def alarms_of_group(pods, aggregate, direction, n_steps, rule, remaining):
             continue
         start = step if start is None else start
 
-        def reached(name, s):
-            return sums[s]["delivered"] >= sums[s]["ordered"] * part(rule, name)
+        def missed(ppm, s):
+            return less(sums[s]["delivered"], ppm, sums[s]["ordered"])
 
-        below = in_a_row(start, step, lambda s: not reached("warning_ppm", s))
-        far_below = in_a_row(start, step, lambda s: not reached("critical_ppm", s))
-        above = in_a_row(start, step, lambda s: reached("clear_ppm", s))
-        not_far = in_a_row(start, step, lambda s: reached("critical_ppm", s))
+        below = in_a_row(start, step, lambda s: missed(rule.warning_ppm, s))
+        far_below = in_a_row(start, step, lambda s: missed(rule.critical_ppm, s))
+        above = in_a_row(start, step, lambda s: not missed(rule.clear_ppm, s))
+        not_far = in_a_row(start, step, lambda s: not missed(rule.critical_ppm, s))
         if below > 0:
-            if now["missing power"] > 0 and now["delivered"] + now["missing power"] >= now["ordered"] * part(
-                rule, "warning_ppm"
-            ):
+            hoped = now["delivered"] + now["missing power"]
+            if now["missing power"] > 0 and not less(hoped, rule.warning_ppm, now["ordered"]):
                 reason = "MON-NO-DATA"
             else:
                 reason = "MON-WRONG-WAY" if now["delivered"] < 0 else "MON-SHORT"
