@@ -194,6 +194,8 @@ class MethodComparison:
         tried on the same events. A class in which no POD has the metric gets no recommendation.
         """
         check_option("metric", metric, METRICS)
+        if not self.methods:
+            return ()
         values = np.stack([getattr(self.per_pod(m, relative_to=relative_to), metric) for m in self.methods])
         values = np.abs(values)
         chosen = []

@@ -3,8 +3,8 @@
 import numpy as np
 
 from flexcore.kernels._jit import B1_2D, I32_2D, I64_2D_OUT, i64, kernel
+from flexcore.kernels.metering.events import MISSING
 
-MISSING = np.int32(-(2**31))
 LOW_WORD = np.uint64(2**32 - 1)
 
 # columns: quarter-hours with both numbers, those without, and over the former the sums of e, |e|, L, |L|, and of e^2

@@ -3,8 +3,8 @@
 import numpy as np
 
 from flexcore.kernels._jit import I8, I32_2D, I64_2D_OUT, i64, inner, kernel
+from flexcore.kernels.metering.events import MISSING
 
-MISSING = np.int32(-(2**31))
 MISSING_DELIVERED = np.int64(-(2**63))
 
 

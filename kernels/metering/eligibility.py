@@ -24,8 +24,8 @@ from flexcore.kernels._jit import (
     inner,
     kernel,
 )
+from flexcore.kernels.metering.events import MISSING
 
-MISSING = np.int32(-(2**31))
 NONE = np.int64(-(2**62))
 
 # bits of a touched quarter-hour: in an event of an operator (0 local, 1 global), or in its rebound and recovery

@@ -4,9 +4,7 @@ import numpy as np
 
 from flexcore.kernels._jit import B1_2D, B1_3D, F64_2D_OUT, I32_3D, U8_2D, i64, kernel
 from flexcore.kernels.metering.events import MISSING
-
-# order of choice from which days are borrowed event days, whose events are not taken out
-BORROW = 3
+from flexcore.kernels.metering.x_of_y import BORROW
 
 
 @kernel(I32_3D, B1_2D, U8_2D, B1_3D, i64, i64, F64_2D_OUT)

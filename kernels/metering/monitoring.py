@@ -7,7 +7,8 @@ PODs changes nothing.
 import numpy as np
 
 from flexcore.kernels._jit import B1, I8, I32, I32_OUT, I64_2D_OUT, U8, U8_OUT, i64, kernel
-from flexcore.kernels.metering.delivery import MISSING, delivered_w
+from flexcore.kernels.metering.delivery import delivered_w
+from flexcore.kernels.metering.events import MISSING
 
 # flags
 SHORT, OVER, WRONG_WAY, NO_READING, STALE, NOT_ANSWERING, RECOVERED, LATE = 1, 2, 4, 8, 16, 32, 64, 128

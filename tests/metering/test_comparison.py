@@ -238,7 +238,7 @@ def test_the_share_of_unknown_quarter_hours_of_groups_is_that_of_their_pods(comp
 
 def test_controls_within_an_aggregate_do_not_vouch_for_it(events):
     rule = BaselineRule("control_group", min_controls=2)
-    made = compare_methods(readings(), events, presets={"control": rule}, group_sizes=(2, 9))
+    made = compare_methods(readings(), events, presets={"control": rule}, group_sizes=(2, 9), n_groups=20)
     assert np.isfinite(made.per_pod("control").opi).all()
     assert np.isnan(made.per_group("control").opi).all()
     assert np.isnan(made.per_class("control").opi).all()
@@ -264,3 +264,10 @@ def test_naive_inputs_are_those_of_their_definition(events):
         assert made.sums[1, pod, e, 2] == (past - power[pod, day, steps]).sum()
     named = compare_methods(power, events, presets=["pjm_match_day"])
     assert named.skipped == {}
+
+
+def test_a_comparison_of_which_every_method_was_skipped_recommends_nothing(events):
+    made = compare_methods(readings(), events, presets=["degree_hours"], group_sizes=(1,), n_groups=1)
+    assert made.methods == ()
+    assert made.recommend() == ()
+    assert "Not tried: degree_hours (method 'regression' needs temperature_c)." in made.report()
