@@ -218,7 +218,7 @@ def key_array(pods: Any) -> Any:
     if isinstance(pods, pa.ChunkedArray):
         pods = pods.combine_chunks()
     if isinstance(pods, pa.DictionaryArray):
-        pods = pods.dictionary_decode()
+        return key_array(pods.dictionary).take(pods.indices)  # not decoded by pyarrow for every type of text
     if isinstance(pods, pa.Array):
         kinds = pa.types
         text = kinds.is_string(pods.type) or kinds.is_large_string(pods.type) or kinds.is_string_view(pods.type)

@@ -155,11 +155,12 @@ def power_rows(column: Any, n_steps: int, name: str, *, first: int = 0) -> Int32
     import pyarrow as pa
 
     kind = column.type
-    if not (pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind)) or not pa.types.is_int32(kind.value_type):
+    ragged = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    if not (pa.types.is_fixed_size_list(kind) or ragged) or not pa.types.is_int32(kind.value_type):
         refuse("FX-B061", f"power_w of {name} is {kind}, expected a list of int32", field="power_w", ids=[name])
     if column.null_count:
         bad = np.flatnonzero(np.asarray(column.is_null()))
-    elif pa.types.is_list(kind):
+    elif ragged:
         bad = np.flatnonzero(np.diff(np.asarray(column.offsets)) != n_steps)
     else:
         bad = np.arange(len(column) if kind.list_size != n_steps else 0)

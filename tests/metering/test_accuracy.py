@@ -193,3 +193,9 @@ def test_no_rows_give_no_figures():
     assert np.isnan(made.opi[0])
     assert made.n_steps[0] == 0
     assert made.to_arrow(["all"]).num_rows == 1
+
+
+def test_no_rows_make_no_groups():
+    nothing = np.zeros((0, 96), np.int32)
+    assert len(accuracy(nothing, nothing, np.ones(96, bool), group=[]).bias) == 0
+    assert accuracy(nothing, nothing, np.ones(96, bool)).n_events.tolist() == [0]

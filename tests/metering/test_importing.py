@@ -7,7 +7,7 @@ import pytest
 
 from flexcore.errors import ValidationError
 from flexcore.market_day import MarketDay
-from flexcore.metering import import_readings, open_day
+from flexcore.metering import BaselineRule, baseline_batches, import_readings, open_day
 from flexcore.metering.reading_rows import RowReader
 
 DAY = MarketDay("2026-10-25")  # 100 quarter-hours
@@ -32,20 +32,44 @@ def read(path):
     return day.pods().to_pylist(), out
 
 
+def in_form(kind, keys):
+    if pa.types.is_dictionary(kind):  # text in every form stands in dictionaries too, as polars has categories
+        words = keys.unique()
+        index = pa.array([words.to_pylist().index(key) for key in keys.to_pylist()], kind.index_type)
+        return pa.DictionaryArray.from_arrays(index, words.cast(kind.value_type))
+    return keys.cast(kind)
+
+
 @pytest.mark.parametrize(
     "kind",
     [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string()),
-     pa.dictionary(pa.int8(), pa.large_string())],
+     pa.dictionary(pa.int8(), pa.large_string()), pa.dictionary(pa.uint32(), pa.string_view())],
     ids=str,
 )  # fmt: skip
 def test_text_keys_may_have_any_of_their_arrow_forms(tmp_path, kind):
     table = long_rows(["a", "b", "c"], pa.string())
-    table = table.set_column(0, "pod", table["pod"].cast(kind) if kind != pa.string() else table["pod"])
+    table = table.set_column(0, "pod", in_form(kind, table["pod"].combine_chunks()))
+    assert table.schema.field("pod").type == kind
     path = tmp_path / "day.parquet"
     assert import_readings(path, pa.Table.from_batches(table.to_batches(max_chunksize=30)), DAY) == 3
     keys, power = read(path)
     assert keys == ["a", "b", "c"]
     np.testing.assert_array_equal(power.ravel(), np.arange(300))
+
+
+def test_a_stream_may_hold_any_kind_of_list():
+    rows = np.arange(2 * 96, dtype=np.int32).reshape(2, 96).tolist()
+    day = MarketDay("2026-06-17")
+    rule = BaselineRule("all", n_candidates=1, n_selected=1, min_days=1)
+    for kind in (pa.list_(pa.int32(), 96), pa.list_(pa.int32()), pa.large_list(pa.int32())):
+        table = pa.table({"pod": [1, 2], "power_w": pa.array(rows, kind)})
+        found = baseline_batches([table], table, days=[day.shift(-1), day], preset=rule).read_all()
+        assert found["power_w"].to_pylist() == rows
+    short = pa.table({"pod": [1, 2], "power_w": pa.array([rows[0], rows[1][1:]], pa.large_list(pa.int32()))})
+    with pytest.raises(ValidationError) as caught:
+        baseline_batches([short], table, days=[day.shift(-1), day], preset=rule).read_all()
+    assert caught.value.codes == ("FX-B062",)
+    assert caught.value.findings[0].rows == (1,)
 
 
 def test_files_of_one_day_may_differ_in_the_width_of_their_columns(tmp_path):
