@@ -147,8 +147,10 @@ def placebo_events(
         ("seed", seed, 0),
     ):
         found.check_count(name, value, least)
+    found.raise_errors(ValidationError)
     for name, (first, end) in windows.items():
-        if not 0 <= first < end <= n_steps:
+        whole = isinstance(first, int | np.integer) and isinstance(end, int | np.integer)
+        if not (whole and 0 <= first < end <= n_steps):
             found.add("FX-B050", f"window {name!r} is {first}..{end} of a day of {n_steps} quarter-hours")
     found.raise_errors(ValidationError)
     # like days before each day, by running counts of each type

@@ -91,7 +91,9 @@ def test_a_table_lists_the_events():
     [
         ({"windows": {"w": (5, 5)}}, "FX-B050"),
         ({"windows": {"w": (90, 97)}}, "FX-B050"),
+        ({"windows": {"w": (1.5, 3)}}, "FX-B050"),
         ({"windows": {}}, "FX-B051"),
+        ({"n_steps": None}, "FX-A006"),
         ({"real_event": np.ones(30, bool)}, "FX-B051"),
         ({"least_days": 30}, "FX-B051"),
         ({"stratum": np.zeros(29, int)}, "FX-A001"),
