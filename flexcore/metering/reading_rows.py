@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from flexcore.arrays import output
+from flexcore.errors import Findings
 from flexcore.metering.plain_pages import HEADER_BYTES, expected_levels, page_values
 from flexcore.metering.reading_files import DayFiles
 from flexcore.metering.reading_layout import refuse, zeros_file
@@ -48,13 +50,20 @@ class RowReader:
         self._handles.clear()
 
     def read(self, lo: int, hi: int, out: Int32s) -> None:
-        """Write rows lo..hi to `out`, a C-ordered array of shape (hi - lo, n_steps).
+        """Write rows lo..hi to `out`, a C-ordered array of int32 of shape (hi - lo, n_steps).
 
         Raises
         ------
         FileError
             FX-B065 where a file changed since it was opened or its content contradicts its footer.
+        ValidationError
+            FX-A005 `out` does not fit; FX-A006 rows that the day does not have.
         """
+        if not 0 <= lo <= hi <= self._first[-1]:
+            found = Findings("rows")
+            found.add("FX-A006", f"rows {lo}..{hi} of a day of {self._first[-1]} PODs")
+            found.raise_errors()
+        output(out, "out", shape=(hi - lo, self._day.day.n_steps), dtype=np.int32)
         row = lo
         while row < hi:
             f = bisect_right(self._first, row) - 1

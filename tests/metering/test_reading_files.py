@@ -492,3 +492,24 @@ def test_the_readings_are_those_of_the_column_of_that_name(tmp_path):
     with pytest.raises(FileError) as refused:
         open_day(path)
     assert refused.value.codes == ("FX-B061",)
+
+
+@pytest.mark.parametrize(
+    ("lo", "hi", "out", "code"),
+    [
+        (0, 200, np.empty((200, 97), np.int32), "FX-A005"),
+        (0, 200, np.empty((5, 96), np.int32), "FX-A005"),
+        (0, 200, np.empty((200, 96), np.int64), "FX-A005"),
+        (0, 200, np.empty((200, 192), np.int32)[:, ::2], "FX-A005"),
+        (0, 200, np.empty(200 * 96, np.int32), "FX-A005"),
+        (-1, 5, np.empty((6, 96), np.int32), "FX-A006"),
+        (195, 205, np.empty((10, 96), np.int32), "FX-A006"),
+        (5, 2, np.empty((0, 96), np.int32), "FX-A006"),
+    ],
+    ids=["wide", "short", "type", "strided", "flat", "negative", "beyond", "reversed"],
+)
+def test_rows_are_read_into_an_array_that_fits_or_not_at_all(tmp_path, lo, hi, out, code):
+    fx.write_readings(tmp_path / "day.parquet", DAY, np.arange(200), power(200))
+    with RowReader(open_day(tmp_path / "day.parquet")) as reader, pytest.raises(ValidationError) as refused:
+        reader.read(lo, hi, out)
+    assert refused.value.codes == (code,)
