@@ -262,16 +262,35 @@ class DayFiles:
         object.__setattr__(self, "day", self.files[0].day)
         object.__setattr__(self, "n_pods", sum(file.n_pods for file in self.files))
 
+    def check_rows(self, lo: int, hi: int) -> None:
+        """Raise ValidationError FX-A006 unless rows lo..hi exist."""
+        if not 0 <= lo <= hi <= self.n_pods:
+            found = Findings("rows")
+            found.add("FX-A006", f"rows {lo}..{hi} of a day of {self.n_pods} PODs do not exist")
+            found.raise_errors()
+
     def pods(self, lo: int = 0, hi: int | None = None) -> Any:
         """Return the keys of rows lo..hi as an Arrow array."""
         return self.column("pod", lo, hi)
 
     def column(self, name: str, lo: int = 0, hi: int | None = None) -> Any:
-        """Return a column of rows lo..hi as an Arrow array."""
+        """Return a column of rows lo..hi as an Arrow array.
+
+        Raises
+        ------
+        FileError
+            FX-B065 where a file changed since it was opened, FX-B061 where it has no such column.
+        ValidationError
+            FX-A006 rows that the day does not have.
+        """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         hi = self.n_pods if hi is None else hi
+        self.check_rows(lo, hi)
+        lacking = [file.path for file in self.files if name not in file.columns]
+        if lacking:
+            refuse("FX-B061", f"{len(lacking)} files have no column {name!r}", field=name, ids=lacking)
         parts, first = [], 0
         for file in self.files:
             a, b = max(lo - first, 0), min(hi - first, file.n_pods)

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from flexcore.arrays import output
-from flexcore.errors import Findings
 from flexcore.metering.plain_pages import HEADER_BYTES, expected_levels, page_values
 from flexcore.metering.reading_files import DayFiles
 from flexcore.metering.reading_layout import refuse, zeros_file
@@ -59,10 +58,7 @@ class RowReader:
         ValidationError
             FX-A005 `out` does not fit; FX-A006 rows that the day does not have.
         """
-        if not 0 <= lo <= hi <= self._first[-1]:
-            found = Findings("rows")
-            found.add("FX-A006", f"rows {lo}..{hi} of a day of {self._first[-1]} PODs")
-            found.raise_errors()
+        self._day.check_rows(lo, hi)
         output(out, "out", shape=(hi - lo, self._day.day.n_steps), dtype=np.int32)
         row = lo
         while row < hi:

@@ -513,3 +513,14 @@ def test_rows_are_read_into_an_array_that_fits_or_not_at_all(tmp_path, lo, hi, o
     with RowReader(open_day(tmp_path / "day.parquet")) as reader, pytest.raises(ValidationError) as refused:
         reader.read(lo, hi, out)
     assert refused.value.codes == (code,)
+
+
+def test_keys_and_columns_that_a_day_lacks_are_refused(tmp_path):
+    fx.write_readings(tmp_path / "day.parquet", DAY, np.arange(200), power(200))
+    day = open_day(tmp_path / "day.parquet")
+    assert day.pods(198, 200).to_pylist() == [198, 199]
+    for rows_of in ((-3, 5), (195, 205), (5, 2)):
+        with pytest.raises(ValidationError, match="FX-A006"):
+            day.pods(*rows_of)
+    with pytest.raises(FileError, match="FX-B061"):
+        day.column("estimated")
