@@ -75,13 +75,15 @@ def _peak_bytes() -> int:
 def child(folder: str, threads: int, parts: int) -> None:
     """Compute once in a fresh process and print digest and peak; in memory where `parts` is 0.
 
-    -1 settles in memory; -2 settles into files when every POD is ordered for four hours.
+    -1 settles in memory; -2 settles into files when every POD is ordered for four hours, -3 each POD an aggregate too.
     """
     paths = sorted(str(path) for path in Path(folder).glob("*.parquet"))
     if parts < 0:
-        every, n_pods = parts == -2, pq.read_metadata(paths[-1]).num_rows
+        every, n_pods = parts < -1, pq.read_metadata(paths[-1]).num_rows
         orders = city_orders(n_pods, *((1, 16) if every else ()))
-        run = str(Path(folder) / "run") if every else None
+        if parts == -3:
+            orders = orders.set_column(2, "aggregate", orders["pod"])
+        run = str(Path(folder) / f"run{parts}") if every else None
         found = settle_files(orders, paths[:-1], paths[-1], TERMS, preset=PRESET, n_threads=threads, out=run)
         print(json.dumps({"digest": found.digest, "orders_bytes": orders.nbytes, "peak_bytes": _peak_bytes()}))
         return
@@ -139,7 +141,7 @@ def run(threads: int, quick: bool, rounds: int, n_pods: int | None = None) -> li
             rows.append(row)
         whole = _in_child(folder, threads, 0)
         parts = {k: _in_child(folder, threads, k) for k in PARTS}
-        lines, every = _in_child(folder, threads, -1), _in_child(folder, threads, -2)
+        lines, every, each = (_in_child(folder, threads, case) for case in (-1, -2, -3))
     rows.append(
         {
             "name": "settle_files/memory and digests",
@@ -147,6 +149,7 @@ def run(threads: int, quick: bool, rounds: int, n_pods: int | None = None) -> li
             "peak_written_mb": max(part["peak_bytes"] for part in parts.values()) / 1e6,
             "peak_settle_mb": lines["peak_bytes"] / 1e6,
             "peak_settle_all_mb": every["peak_bytes"] / 1e6,
+            "peak_settle_each_mb": each["peak_bytes"] / 1e6,
             "digests": len({whole["digest"], *(part["digest"] for part in parts.values())}),
         }
     )

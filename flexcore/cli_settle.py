@@ -85,7 +85,7 @@ def settle(
         return
     _print(found)
     Console().print(
-        f"\n{len(found.lines):,} lines, {found.n_pod_lines:,} POD lines in {escape(str(out))}"
+        f"\n{found.n_lines:,} lines, {found.n_pod_lines:,} POD lines in {escape(str(out))}"
         f" after {seconds:.1f} s; digest {found.digest[:16]}"
     )
 
@@ -101,7 +101,7 @@ def _ueur(price: str, option: str) -> int:
 
 def _summary(found: Any, seconds: float) -> dict[str, Any]:
     totals = {f.name: getattr(found.totals, f.name).tolist() for f in dataclasses.fields(found.totals)}
-    counts = {"n_lines": len(found.lines), "n_pod_lines": found.n_pod_lines, "seconds": seconds}
+    counts = {"n_lines": found.n_lines, "n_pod_lines": found.n_pod_lines, "seconds": seconds}
     return {"digest": found.digest, **counts, "totals": totals, "files": list(found.files)}
 
 

@@ -1,30 +1,35 @@
 """Settles sparse rows group by group: the same lines, shares and digest as `settle`, without all rows at once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from flexcore.metering.readings import MISSING_W, Bools, Int32s
+from flexcore.settlement.amounts import LARGEST_UEUR, refuse_lines
 from flexcore.settlement.book import Book, check_prices
 from flexcore.settlement.digest import bucket_digests, bucket_edges, run_digest
 from flexcore.settlement.lines import make_lines, totals_of
 from flexcore.settlement.order_rows import OrderRows
 from flexcore.settlement.remuneration import refuse_missing
-from flexcore.settlement.result import Int64s, PodLines, SettlementLines, SettlementTotals
-from flexcore.settlement.shares import N_ENERGIES, LineSums, share_pods, sum_groups
+from flexcore.settlement.result import Columns, Int64s, PodLines, SettlementLines, SettlementTotals
+from flexcore.settlement.run_files import BYTES
+from flexcore.settlement.shares import share_pods, sum_groups
 from flexcore.settlement.terms import SettlementTerms
+from flexcore.units import exact_sum
 
 _ROWS = 16_384  # rows that are dense at a time, unless one group has more
+_SUMMED = [field.name for field in fields(SettlementTotals) if field.name != "operator"]
+C = TypeVar("C", bound=Columns)
 
 
 class Settled(NamedTuple):
-    """A settlement whose POD lines went elsewhere."""
+    """What is left of a settlement whose lines and POD lines went elsewhere."""
 
-    lines: SettlementLines
     totals: SettlementTotals
     digest: str
+    n_lines: int
     n_pod_lines: int
 
 
@@ -89,76 +94,99 @@ def _partitions(ptr: Int64s, edges: Int64s) -> Iterator[tuple[int, int]]:
             first = last
 
 
+class _Bound:
+    """Counts the lines of a run and sees to it that its amounts can be summed."""
+
+    def __init__(self) -> None:
+        self.n_lines = self._total = 0
+        self._largest = -1
+        self._name: tuple[Int64s, ...] = ()
+
+    def add(self, lines: SettlementLines) -> None:
+        """Add the lines of a part; FX-S001 names the largest so far."""
+        sizes = np.abs(lines.pay_ueur) + lines.penalty_ueur + lines.availability_ueur
+        self.n_lines += len(sizes)
+        self._total += exact_sum(sizes)
+        top = int(sizes.argmax()) if len(sizes) else 0
+        if len(sizes) and sizes[top] > self._largest:
+            self._largest = int(sizes[top])
+            columns = (lines.operator, lines.aggregate, lines.direction, lines.unit)
+            self._name = tuple(column[top : top + 1].astype(np.int64) for column in columns)
+        if self._total > LARGEST_UEUR:
+            message = f"the amounts of the run sum to more than {LARGEST_UEUR} micro-EUR; a large line is named"
+            refuse_lines(message, self._name, np.ones(1, np.bool_))
+
+
+def _joined(kind: type[C], parts: Sequence[C]) -> C:
+    """Return tables behind one another."""
+    columns = {}
+    for field in fields(kind):
+        none = np.zeros(0, np.int8 if field.name in BYTES else np.int64)
+        columns[field.name] = np.concatenate([none, *(getattr(part, field.name) for part in parts)])
+    return kind(**columns)
+
+
 def settle_sparse(
     sparse: SparseRows,
     terms: SettlementTerms,
     missing: str,
     *,
     n_threads: int,
-    take: Callable[[PodLines], None] | None,
-) -> tuple[Settled, PodLines | None]:
-    """Settle; `take` gets the POD lines part by part in their order, and without it they are returned.
+    take: Callable[[SettlementLines, PodLines], None],
+) -> Settled:
+    """Settle; `take` gets lines and POD lines part by part, in their order.
 
-    The energies of all lines are summed first, part by part, for what a line is paid may hang on others of its group,
-    and the amounts of a run are bounded together. Then each part is made again and its PODs get their shares.
+    A part has whole groups, and what a line is paid hangs on no other group. Only the bound on the amounts of a run is
+    over all parts.
     """
     rows = sparse.rows
     if rows.price is not None:
         check_prices(rows.price, rows.ptr if rows.price.ndim == 1 else None)
+    if missing == "refuse":
+        gone = (sparse.baseline_w == MISSING_W) | (sparse.metered_w == MISSING_W)
+        if gone.any():
+            refuse_missing(np.unique(np.searchsorted(rows.ptr, np.flatnonzero(gone), "right") - 1), sparse.pod)
+        del gone
     order, ptr = sparse.in_order()
     edges = bucket_edges(ptr)
-    parts = list(_partitions(ptr, edges))
-    sums: list[LineSums] = []
-    energies: list[list[Int64s]] = [[] for _ in range(N_ENERGIES)]
+    totals = totals_of(_joined(SettlementLines, ()))
     buckets: list[bytes] = []
-
-    def book_of(first: int, last: int) -> Book:
+    bound = _Bound()
+    n_pod_lines = 0
+    for first, last in _partitions(ptr, edges):
         g0, g1 = edges[first], edges[last]
-        return sparse.book(order[ptr[g0] : ptr[g1]], ptr[g0 : g1 + 1] - ptr[g0], terms)
-
-    for first, last in parts:
-        book = book_of(first, last)
-        part = sum_groups(book, terms, n_threads)
-        for column, own_column in zip(energies, part.energies, strict=True):
-            column.append(own_column)
-        sums.append(part._replace(energies=()))
-        buckets += bucket_digests(book, edges[first : last + 1] - edges[first], n_threads=n_threads)
+        chosen = order[ptr[g0] : ptr[g1]]
+        book = sparse.book(chosen, ptr[g0 : g1 + 1] - ptr[g0], terms)
+        buckets += bucket_digests(book, edges[first : last + 1] - g0, n_threads=n_threads)
+        sums = sum_groups(book, terms, n_threads)
+        lines = make_lines(sums.key, sums.unit, terms, *sums.energies)
+        before = bound.n_lines
+        bound.add(lines)
+        own = totals_of(lines)
+        totals = SettlementTotals(
+            own.operator, **{name: getattr(totals, name) + getattr(own, name) for name in _SUMMED}
+        )
+        shares = share_pods(book, sums._replace(energies=()), lines, 0, terms, "delivered", n_threads)
+        del book, sums
+        columns = {field.name: getattr(shares, field.name) for field in fields(shares)}
+        n_pod_lines += len(shares)
+        del shares
+        take(lines, PodLines(**columns | {"line": columns["line"] + before, "row": chosen[columns["row"]]}))
     digest = run_digest(terms, missing, "delivered", sparse.unit_of_step, len(order), buckets)
-    lines = _lines(sums, energies, terms)
-    if missing == "refuse" and lines.n_missing.any():
-        gone = (sparse.baseline_w == MISSING_W) | (sparse.metered_w == MISSING_W)
-        refuse_missing(np.unique(np.searchsorted(rows.ptr, np.flatnonzero(gone), "right") - 1), sparse.pod)
-    n_pod_lines = sum(int(part.n_entries.sum()) for part in sums)
-    held = None if take is not None else _room(n_pod_lines)
-    line = at = 0
-    for (first, last), part in zip(parts, sums, strict=True):
-        shares = share_pods(book_of(first, last), part, lines, line, terms, "delivered", n_threads)
-        own = order[ptr[edges[first]] : ptr[edges[last]]]
-        columns = {field.name: getattr(shares, field.name) for field in fields(shares)} | {"row": own[shares.row]}
-        if held is None:
-            assert take is not None
-            take(PodLines(**columns))
-        else:
-            for name, column in columns.items():
-                held[name][at : at + len(column)] = column
-        line, at = line + len(part.unit), at + len(shares)
-    result = Settled(lines, totals_of(lines), digest, n_pod_lines)
-    return result, None if held is None else PodLines(**held)
+    return Settled(totals, digest, bound.n_lines, n_pod_lines)
 
 
-def _room(n: int) -> dict[str, Int64s]:
-    return {field.name: np.empty(n, np.int64) for field in fields(PodLines)}
+class Held:
+    """Lines and POD lines of all parts, in memory."""
 
+    def __init__(self) -> None:
+        self._parts: tuple[list[SettlementLines], list[PodLines]] = ([], [])
 
-def _lines(sums: list[LineSums], parts: list[list[Int64s]], terms: SettlementTerms) -> SettlementLines:
-    """Make the lines of all parts at once; the parts of each energy go as soon as they are joined."""
-    none = np.zeros(0, np.int64)
-    if not sums:
-        return make_lines((none.astype(np.int8), none, none.astype(np.int8)), none, terms, *[none] * N_ENERGIES)
-    operator, aggregate, direction = (np.concatenate([part.key[k] for part in sums]) for k in range(3))
-    energies = []
-    for column in parts:
-        energies.append(np.concatenate(column))
-        column.clear()
-    unit = np.concatenate([part.unit for part in sums])
-    return make_lines((operator, aggregate, direction), unit, terms, *energies)
+    def append(self, lines: SettlementLines, shares: PodLines) -> None:
+        """Keep a part."""
+        self._parts[0].append(lines)
+        self._parts[1].append(shares)
+
+    def tables(self) -> tuple[SettlementLines, PodLines]:
+        """Return all parts as one."""
+        return _joined(SettlementLines, self._parts[0]), _joined(PodLines, self._parts[1])

@@ -29,10 +29,10 @@ from flexcore.metering.stream_work import BlockWork, Tally, WorkPool, empty_resu
 from flexcore.settlement.book import checked_units, need_price
 from flexcore.settlement.estimated_orders import estimated_orders
 from flexcore.settlement.order_rows import OrderRows, order_rows
-from flexcore.settlement.partition import SparseRows, settle_sparse
+from flexcore.settlement.partition import Held, SparseRows, settle_sparse
 from flexcore.settlement.remuneration import named_terms
 from flexcore.settlement.result import Int64s, PodLines, SettlementLines, SettlementResult, SettlementTotals
-from flexcore.settlement.run_files import POD_LINES, PodLineWriter, publish_run, read_pod_lines
+from flexcore.settlement.run_files import RunWriter, publish_run, read_lines, read_pod_lines
 from flexcore.settlement.terms import SettlementTerms
 
 
@@ -42,12 +42,11 @@ class SettlementFiles:
 
     Attributes
     ----------
-    lines : SettlementLines
     totals : SettlementTotals
     terms : SettlementTerms
     digest : str
         That of `settle` for the rows that have orders, in the order (POD, operator, aggregate, direction).
-    n_pod_lines : int
+    n_lines, n_pod_lines : int
     pods : pyarrow.Array
         Key of the POD of each row.
     status : ndarray of uint8, shape (n_rows,)
@@ -56,27 +55,32 @@ class SettlementFiles:
         What was written: lines, POD lines and totals.
     """
 
-    lines: SettlementLines
     totals: SettlementTotals
     terms: SettlementTerms
     digest: str
+    n_lines: int
     n_pod_lines: int
     pods: Any
     status: npt.NDArray[np.uint8]
     files: tuple[str, ...]
     _number: Int64s  # of the POD of each row, in `pod_lines`
-    _held: PodLines | None  # None where they were written
+    _held: tuple[SettlementLines, PodLines] | None  # None where they were written
 
     @property
-    def pod_lines(self) -> PodLines:
-        """Shares of the PODs; read again from `files` where they were written, each time it is asked for.
+    def lines(self) -> SettlementLines:
+        """Lines; read again from `files` where they were written, each time they are asked for.
 
         Raises
         ------
         SettlementError
             FX-S061 if they cannot be read.
         """
-        return self._held if self._held is not None else read_pod_lines(self.files[1], self._number)
+        return self._held[0] if self._held is not None else read_lines(self.files[0])
+
+    @property
+    def pod_lines(self) -> PodLines:
+        """Shares of the PODs, as `lines`."""
+        return self._held[1] if self._held is not None else read_pod_lines(self.files[1], self._number)
 
     @property
     def result(self) -> SettlementResult:
@@ -203,23 +207,25 @@ control_excluded, touched, verify, progress
     number = np.asarray(keys) if str(keys.type) == "int64" else rows.place
     sparse = SparseRows(rows, ordered.power, ordered.metered, number, unit, estimated_orders(inputs.today, rows))
     files: tuple[str, ...] = ()
+    held: tuple[SettlementLines, PodLines] | None = None
     if out is None:
-        settled, held = settle_sparse(sparse, terms, missing, n_threads=n_threads, take=None)
+        parts_held = Held()
+        settled = settle_sparse(sparse, terms, missing, n_threads=n_threads, take=parts_held.append)
+        held = parts_held.tables()
     else:
-        held = None
         with temporary_folder(out) as folder:
-            with PodLineWriter(folder / POD_LINES, keys) as writer:
-                settled, _ = settle_sparse(sparse, terms, missing, n_threads=n_threads, take=writer.append)
-            about = {"digest": settled.digest, "date": str(day.date), "tz": day.tz, "n_lines": len(settled.lines)}
+            with RunWriter(folder, keys) as writer:
+                settled = settle_sparse(sparse, terms, missing, n_threads=n_threads, take=writer.append)
+            about = {"digest": settled.digest, "date": str(day.date), "tz": day.tz, "n_lines": settled.n_lines}
             if str(keys.type) != "int64":
                 # the digest of `settle` holds the places of these PODs, not their names
                 about["pods"] = hashlib.sha256(json.dumps(keys.to_pylist()).encode()).hexdigest()
             if cited is not None and any(cited.get(name) != value for name, value in about.items()):
                 about |= {"cites": cited["digest"], "reason": reason}
-            files = publish_run(folder, out, settled.lines, settled.totals, about)
+            files = publish_run(folder, out, settled.totals, about)
     return SettlementFiles(
-        settled.lines, settled.totals, terms, settled.digest, settled.n_pod_lines, keys, ordered.status, files, number,
-        held,
+        settled.totals, terms, settled.digest, settled.n_lines, settled.n_pod_lines, keys, ordered.status, files,
+        number, held,
     )  # fmt: skip
 
 

@@ -387,21 +387,41 @@ def test_presets_and_reference_days_settle_as_in_memory(tmp_path, preset):
     assert found.status.tolist() == status.tolist()
 
 
-def test_written_pod_lines_are_read_again_and_checked(tmp_path):
+def test_written_lines_are_read_again_and_checked(tmp_path):
     rng = np.random.default_rng(15)
     pods, paths, _ = city(tmp_path, rng)
     orders = random_orders(rng, pods)
     held = fx.settle_files(orders, paths[:-1], paths[-1], TERMS, preset=RULE)
     written = fx.settle_files(orders, paths[:-1], paths[-1], TERMS, preset=RULE, out=tmp_path / "run")
     assert_same(written.result, held.result)
+    assert written.n_lines == held.n_lines == len(held.lines) > 0
     assert written.n_pod_lines == held.n_pod_lines == len(held.pod_lines) > 0
-    assert pq.ParquetFile(written.files[1]).num_row_groups > 3
-    path = tmp_path / "run" / "pod_lines.parquet"
-    content = bytearray(path.read_bytes())
-    content[200] ^= 255
-    path.write_bytes(content)
-    for damage in (lambda: None, path.unlink):
-        damage()
-        with pytest.raises(SettlementError) as refused:
-            _ = written.pod_lines
-        assert refused.value.codes == ("FX-S061",)
+    for which in ("lines", "pod_lines"):
+        path = tmp_path / "run" / f"{which}.parquet"
+        assert pq.ParquetFile(path).num_row_groups > 3
+        content = bytearray(path.read_bytes())
+        content[200] ^= 255
+        path.write_bytes(content)
+        for damage in (lambda: None, path.unlink):
+            damage()
+            with pytest.raises(SettlementError) as refused:
+                getattr(written, which)
+            assert refused.value.codes == ("FX-S061",)
+
+
+@pytest.mark.rule("SET-01")
+def test_the_amounts_of_all_parts_together_are_bounded(tmp_path, monkeypatch):
+    rng = np.random.default_rng(16)
+    pods, paths, _ = city(tmp_path, rng)
+    orders = random_orders(rng, pods)
+    lines = fx.settle_files(orders, paths[:-1], paths[-1], TERMS, preset=RULE).lines
+    sizes = np.abs(lines.pay_ueur) + lines.penalty_ueur + lines.availability_ueur
+    monkeypatch.setattr(partition, "LARGEST_UEUR", int(sizes.sum()))
+    fx.settle_files(orders, paths[:-1], paths[-1], TERMS, preset=RULE, out=tmp_path / "fits")
+    monkeypatch.setattr(partition, "LARGEST_UEUR", int(sizes.sum()) - 1)
+    with pytest.raises(SettlementError) as refused:
+        fx.settle_files(orders, paths[:-1], paths[-1], TERMS, preset=RULE, out=tmp_path / "run")
+    k = int(sizes.argmax())
+    line = tuple(int(column[k]) for column in (lines.operator, lines.aggregate, lines.direction, lines.unit))
+    assert (refused.value.codes, refused.value.findings[0].ids) == (("FX-S001",), (line,))
+    assert not (tmp_path / "run").exists()
