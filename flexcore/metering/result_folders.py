@@ -12,7 +12,7 @@ from flexcore.errors import FileError
 from flexcore.metering.reading_layout import published, refuse, sync
 
 MANIFEST = "manifest.json"
-_ASIDE = ("files", "cites", "reason")
+_ASIDE = ("files", "cites", "reason", "inputs")
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def publish_folder(folder: Path, out: str | os.PathLike[str], manifest: Mapping[
     out : path
     manifest : mapping
         What tells the result from others, its "digest" among it; the names of the "files" in order; and, which does not
-        tell results apart, what the run "cites" and the "reason".
+        tell results apart, what the run "cites", the "reason", and what is kept of its "inputs".
 
     Raises
     ------

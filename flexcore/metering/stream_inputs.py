@@ -39,15 +39,17 @@ class Touched:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OrderedSteps:
-    """Ordered quarter-hours of the event day, sorted by row of the POD: five bytes each, whatever the city."""
+    """Ordered quarter-hours of the event day: those of `row[i]`, ascending, are step[ptr[i]] to step[ptr[i + 1]]."""
 
-    row: npt.NDArray[np.int32]
+    row: npt.NDArray[np.int64]
+    ptr: npt.NDArray[np.int64]
     step: npt.NDArray[np.uint8]
 
     def slice(self, lo: int, hi: int) -> "OrderedSteps":
         """Return what lies in rows lo..hi."""
-        a, b = np.searchsorted(self.row, np.array((lo, hi), np.int32))
-        return OrderedSteps(self.row[a:b], self.step[a:b])
+        a, b = np.searchsorted(self.row, (lo, hi))
+        ptr = self.ptr[a : b + 1]
+        return OrderedSteps(self.row[a:b], ptr - ptr[0], self.step[ptr[0] : ptr[-1]])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,9 +101,10 @@ def masks_of_rows(masks: Sequence[Any], lo: int, hi: int) -> list[Any]:
 def with_touched(masks: StreamInputs, n: int, shape: tuple[int, ...]) -> tuple[Any, Any, Any]:
     """Return the masks of a block, made dense only where orders or touched quarter-hours lie in it."""
     event, excluded, today_excluded, touched = masks.event, masks.excluded, masks.today_excluded, masks.touched
-    if masks.ordered is not None and masks.ordered.row.size:
+    if masks.ordered is not None and masks.ordered.step.size:
         event = np.broadcast_to(np.zeros(1, np.bool_) if event is None else event, (n, shape[2])).copy()
-        event[masks.ordered.row - masks.first, masks.ordered.step] = True
+        row = np.repeat(masks.ordered.row - masks.first, np.diff(masks.ordered.ptr))
+        event[row, masks.ordered.step] = True
     if touched is None or not touched.row.size:
         return event, excluded, today_excluded
     row, past = touched.row - masks.first, touched.day >= 0

@@ -15,7 +15,7 @@ from flexcore.metering.reference_days import masks_of_days
 from flexcore.metering.stream_arguments import reads_history
 from flexcore.metering.stream_inputs import StreamInputs, with_touched
 
-_BLOCK = 1024  # PODs in work at a time: what passes between reading and kernel stays in the caches
+BLOCK = 1024  # PODs in work at a time: what passes between reading and kernel stays in the caches
 
 
 class BlockWork:
@@ -31,13 +31,13 @@ class BlockWork:
         ]
         n_steps = inputs.today.day.n_steps
         longest = max(day.day.n_steps for day in (*self._past, inputs.today))
-        self._history = np.empty((_BLOCK, len(self._past), n_steps), np.int32)
+        self._history = np.empty((BLOCK, len(self._past), n_steps), np.int32)
         declared = inputs.families.nominated_w
         self._declared = None
         if isinstance(declared, DayFiles):
             self._declared = self._stack.enter_context(RowReader(declared, verify=inputs.verify))
-        self._rows = np.empty(_BLOCK * longest, np.int32)
-        self._today = np.empty((_BLOCK, n_steps), np.int32)
+        self._rows = np.empty(BLOCK * longest, np.int32)
+        self._today = np.empty((BLOCK, n_steps), np.int32)
 
     def close(self) -> None:
         """Close the files."""
@@ -45,8 +45,8 @@ class BlockWork:
 
     def run(self, lo: int, hi: int, out: BaselineResult, metered: Int32s | None = None) -> None:
         """Compute rows lo..hi into `out`, whose first row is row `lo`; `metered` takes their readings."""
-        for begin in range(lo, hi, _BLOCK):
-            self._block(begin, min(begin + _BLOCK, hi), lo, out, metered)
+        for begin in range(lo, hi, BLOCK):
+            self._block(begin, min(begin + BLOCK, hi), lo, out, metered)
 
     def _block(self, begin: int, end: int, lo: int, out: BaselineResult, metered: Int32s | None) -> None:
         inputs, n = self._inputs, end - begin

@@ -43,7 +43,7 @@ class OrderRows(NamedTuple):
 
     def events(self) -> OrderedSteps:
         """Return the ordered quarter-hours as events of the day."""
-        return OrderedSteps(np.repeat(self.place.astype(np.int32), np.diff(self.ptr)), self.step)
+        return OrderedSteps(self.place, self.ptr, self.step)
 
     def entries_of(self, rows: Int64s) -> tuple[Int64s, Int64s]:
         """Return the positions of the orders of some rows, one row behind the other, and how many each has."""

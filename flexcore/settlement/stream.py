@@ -4,31 +4,28 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from concurrent.futures import Executor, Future, as_completed, wait
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
-from itertools import pairwise
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.chunks import run_chunks
 from flexcore.errors import check_option
 from flexcore.metering.baseline_rule import BaselineRule
 from flexcore.metering.day_distance import MatchDay
 from flexcore.metering.eligibility import Eligibility
 from flexcore.metering.reading_layout import Paths, refuse
-from flexcore.metering.readings import Int32s
 from flexcore.metering.reference_days import ReferenceDays
 from flexcore.metering.result_folders import read_manifest, temporary_folder
-from flexcore.metering.stream import UNIT, Progress
+from flexcore.metering.stream import Progress
 from flexcore.metering.stream_arguments import FamilyArguments
-from flexcore.metering.stream_inputs import StreamInputs, open_inputs
-from flexcore.metering.stream_work import BlockWork, Tally, WorkPool, empty_result
+from flexcore.metering.stream_inputs import open_inputs
 from flexcore.settlement.book import checked_units, need_price
+from flexcore.settlement.earlier_run import run_inputs, take_over
 from flexcore.settlement.estimated_orders import estimated_orders
-from flexcore.settlement.order_rows import OrderRows, order_rows
+from flexcore.settlement.order_rows import order_rows
+from flexcore.settlement.ordered import Places, compute_by_workers, compute_ordered
 from flexcore.settlement.partition import Held, SparseRows, settle_sparse
 from flexcore.settlement.remuneration import named_terms
 from flexcore.settlement.result import Int64s, PodLines, SettlementLines, SettlementResult, SettlementTotals
@@ -47,6 +44,8 @@ class SettlementFiles:
     digest : str
         That of `settle` for the rows that have orders, in the order (POD, operator, aggregate, direction).
     n_lines, n_pod_lines : int
+    n_computed : int
+        Rows whose baseline was computed; the others were taken over from the run that is cited.
     pods : pyarrow.Array
         Key of the POD of each row.
     status : ndarray of uint8, shape (n_rows,)
@@ -60,6 +59,7 @@ class SettlementFiles:
     digest: str
     n_lines: int
     n_pod_lines: int
+    n_computed: int
     pods: Any
     status: npt.NDArray[np.uint8]
     files: tuple[str, ...]
@@ -142,7 +142,8 @@ control_excluded, touched, verify, progress
         settlement again leaves it as it is. POD lines are written group by group.
     cites : path, optional
         Folder of the run of the day that this one corrects; its digest is kept in the manifest. A run that comes out as
-        the one it would correct cites nothing.
+        the one it would correct cites nothing. Readings and baselines of orders that follow from the same readings and
+        arguments are taken over from it, unless `verify` asks for everything to be read.
     reason : str
         Why it was corrected.
     parts, executor : optional
@@ -158,16 +159,17 @@ control_excluded, touched, verify, progress
     SettlementError
         As `settle`; FX-S004 also where an order is given twice.
     FileError
-        As `baseline_files`; FX-S030 `cites` holds no settlement of the day.
+        As `baseline_files`; FX-S030 `cites` holds no settlement of the day, FX-S080 what it kept of its inputs is
+        damaged.
     ValidationError
         FX-A001 to FX-A010 the table of orders, FX-B003 an order of a POD without readings, FX-M203 a step outside the
         day.
 
     Notes
     -----
-    Memory holds the orders and, for each of them, reading and baseline; the lines; and the rows of some groups at a
-    time. POD lines, 80 bytes each, are held only without `out`. A group with very many PODs is dense at once, with a
-    column for each quarter-hour of the day in which it has an order.
+    Memory holds the orders and, for each of them, reading and baseline; and the rows of some groups at a time. Lines
+    and POD lines, 140 and 80 bytes each, are held only without `out`. A group with very many PODs is dense at once,
+    with a column for each quarter-hour of the day in which it has an order.
 
     Readings that the files of the day mark as estimated are credited up to their orders, as `settle` does with
     `estimated`; marks in the files of past days change nothing.
@@ -196,16 +198,28 @@ control_excluded, touched, verify, progress
     if len(rows.step):
         need_price(rows.price, terms)
     inputs = replace(inputs, ordered=rows.events())
+    places = todo = Places(rows.place, rows.ptr, rows.step)
+    described = run_inputs(inputs, pods, places) if out is not None or cited is not None else None
+    earlier = None
+    if cited is not None and described is not None and not verify:
+        earlier = take_over(cites or "", cited, described, pods, places, n_threads)
+    if earlier is not None:
+        todo, its_orders = places.chosen(earlier[1])
     if executor is None:
-        ordered = _stream(inputs, rows, n_threads, progress)
+        ordered = compute_ordered(inputs, todo, n_threads, progress)
     elif out is None:
         refuse("FX-B069", "an executor needs a folder to write to", field="out", hint="pass out=, or n_threads=")
     else:
         with temporary_folder(out) as scratch:
-            ordered = _stream_parts(inputs, rows, executor, parts or n_threads, scratch, progress)
+            ordered = compute_by_workers(inputs, todo, executor, parts or n_threads, scratch, progress)
+    if earlier is not None:
+        new, (ordered, again) = ordered, earlier
+        ordered.metered[its_orders], ordered.power[its_orders], ordered.status[again] = new
+    flags = estimated_orders(inputs.today, rows)
+    del inputs
     keys = pods.take(rows.place)
     number = np.asarray(keys) if str(keys.type) == "int64" else rows.place
-    sparse = SparseRows(rows, ordered.power, ordered.metered, number, unit, estimated_orders(inputs.today, rows))
+    sparse = SparseRows(rows, ordered.power, ordered.metered, number, unit, flags)
     files: tuple[str, ...] = ()
     held: tuple[SettlementLines, PodLines] | None = None
     if out is None:
@@ -222,127 +236,10 @@ control_excluded, touched, verify, progress
                 about["pods"] = hashlib.sha256(json.dumps(keys.to_pylist()).encode()).hexdigest()
             if cited is not None and any(cited.get(name) != value for name, value in about.items()):
                 about |= {"cites": cited["digest"], "reason": reason}
+            if described is not None:
+                about["inputs"] = described.kept(folder, ordered)
             files = publish_run(folder, out, settled.totals, about)
     return SettlementFiles(
-        settled.totals, terms, settled.digest, settled.n_lines, settled.n_pod_lines, keys, ordered.status, files,
-        number, held,
+        settled.totals, terms, settled.digest, settled.n_lines, settled.n_pod_lines, len(todo.place), keys,
+        ordered.status, files, number, held,
     )  # fmt: skip
-
-
-class _Ordered(NamedTuple):
-    """Reading and baseline of each order, and status of each row."""
-
-    metered: Int32s
-    power: Int32s
-    status: npt.NDArray[np.uint8]
-
-
-class _Places(NamedTuple):
-    """Where rows and their orders lie: row in the day files, first order of each, quarter-hour of each order."""
-
-    place: Int64s
-    ptr: Int64s
-    step: npt.NDArray[np.uint8]
-
-    def rows(self, a: int, b: int) -> "_Places":
-        """Return rows a..b, orders counted from theirs."""
-        return _Places(self.place[a:b], self.ptr[a : b + 1] - self.ptr[a], self.step[self.ptr[a] : self.ptr[b]])
-
-    def part(self, out: _Ordered, a: int, b: int) -> _Ordered:
-        """Return room for rows a..b, as views."""
-        orders = slice(int(self.ptr[a]), int(self.ptr[b]))
-        return _Ordered(out.metered[orders], out.power[orders], out.status[a:b])
-
-    def room(self) -> _Ordered:
-        """Return room for all."""
-        n = len(self.step)
-        return _Ordered(np.empty(n, np.int32), np.empty(n, np.int32), np.empty(len(self.place), np.uint8))
-
-    def edges(self) -> tuple[list[int], list[int]]:
-        """Return the units that hold rows, and where the rows of each begin and end."""
-        units = np.unique(self.place // UNIT)
-        edges = np.searchsorted(self.place, np.append(units * UNIT, np.iinfo(np.int64).max))
-        return units.tolist(), edges.tolist()
-
-
-def _unit(work: BlockWork | WorkPool, inputs: StreamInputs, unit: int, places: _Places, out: _Ordered) -> None:
-    """Compute a unit and keep what stands at `places`, rows of the day files that lie in it."""
-    lo = unit * UNIT
-    hi = min(lo + UNIT, inputs.today.n_pods)
-    block, readings = empty_result(hi - lo, inputs), np.empty((hi - lo, inputs.today.day.n_steps), np.int32)
-    work.run(lo, hi, block, readings)
-    np.take(block.status, places.place - lo, out=out.status)
-    row = np.repeat(places.place - lo, np.diff(places.ptr))
-    out.metered[:] = readings[row, places.step]
-    out.power[:] = block.baseline_w[row, places.step]
-
-
-def write_ordered(inputs: StreamInputs, place: Int64s, ptr: Int64s, step: npt.NDArray[np.uint8], path: str) -> None:
-    """Compute the orders of some rows and write them to a file of plain arrays: what a worker does."""
-    places = _Places(place, ptr, step)
-    out = places.room()
-    units, edges = places.edges()
-    work = BlockWork(inputs)
-    try:
-        for unit, a, b in zip(units, edges, edges[1:], strict=False):
-            _unit(work, inputs, unit, places.rows(a, b), places.part(out, a, b))
-    finally:
-        work.close()
-    with open(path, "wb") as file:
-        for array in out:
-            np.save(file, array, allow_pickle=False)
-
-
-def _stream(inputs: StreamInputs, rows: OrderRows, n_threads: int, progress: Progress | None) -> _Ordered:
-    """Return reading, baseline and status of each row's orders; units of PODs without orders are not read."""
-    places = _Places(rows.place, rows.ptr, rows.step)
-    out = places.room()
-    units, edges = places.edges()
-    tally = Tally(len(units), progress)
-    pool = WorkPool(inputs)
-
-    def task(first: int, last: int) -> None:
-        for k in range(first, last):
-            a, b = edges[k], edges[k + 1]
-            _unit(pool, inputs, units[k], places.rows(a, b), places.part(out, a, b))
-            tally.add(1)
-
-    try:
-        run_chunks(task, len(units), n_threads=n_threads, chunk=1)
-    finally:
-        pool.close()
-    return out
-
-
-def _stream_parts(
-    inputs: StreamInputs, rows: OrderRows, executor: Executor, parts: int, folder: Path, progress: Progress | None
-) -> _Ordered:
-    """Do what `_stream` does in the workers of an executor; orders come back in files, in any order."""
-    places = _Places(rows.place, rows.ptr, rows.step)
-    out = places.room()
-    units, edges = places.edges()
-    cuts = np.linspace(0, len(units), min(parts, max(len(units), 1)) + 1).round().astype(np.int64).tolist()
-    tally = Tally(len(units), progress)
-    futures: dict[Future[None], int] = {}
-    try:
-        for k, (first, last) in enumerate(pairwise(cuts)):
-            if first == last:
-                continue
-            lo, hi = units[first] * UNIT, min((units[last - 1] + 1) * UNIT, inputs.today.n_pods)
-            own = places.rows(edges[first], edges[last])
-            futures[executor.submit(write_ordered, inputs.part(lo, hi), *own, str(folder / f"{k}.rows"))] = k
-        for future in as_completed(futures):
-            future.result()
-            k = futures[future]
-            path = folder / f"{k}.rows"
-            with path.open("rb") as file:
-                for array in places.part(out, edges[cuts[k]], edges[cuts[k + 1]]):
-                    array[:] = np.load(file, allow_pickle=False)
-            path.unlink()
-            tally.add(cuts[k + 1] - cuts[k])
-    except BaseException:
-        for future in futures:
-            future.cancel()
-        wait(futures)  # else a worker would write to a folder that is being removed
-        raise
-    return out

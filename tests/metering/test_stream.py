@@ -34,7 +34,7 @@ EVENT[70:78] = True
 def small(monkeypatch):
     """Units of 32 PODs, blocks of 8 and row groups of 64: a small city has many of each."""
     monkeypatch.setattr(stream, "UNIT", 32)
-    monkeypatch.setattr(stream_work, "_BLOCK", 8)
+    monkeypatch.setattr(stream_work, "BLOCK", 8)
     for module in (reading_layout, stream, fx.metering.reading_files):
         monkeypatch.setattr(module, "GROUP_ROWS", 64)
 

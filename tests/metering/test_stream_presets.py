@@ -102,7 +102,7 @@ def assert_streamed(city, monkeypatch, expected, event, **options):
     _, paths, _, _ = city
     digests = set()
     for size in BLOCKS:
-        monkeypatch.setattr(stream_work, "_BLOCK", size)
+        monkeypatch.setattr(stream_work, "BLOCK", size)
         found = fx.baseline_files(paths[:-1], paths[-1], event, **options)
         assert (found.baseline_w == expected.baseline_w).all()
         assert (found.status == expected.status).all()
