@@ -299,8 +299,8 @@ class DayRun:
         """Write every table as Parquet, and key figures and facts as JSON; return the files.
 
         A run that stands in the folder is undone first: run.json, report.html and statements go before anything else is
-        written, run.json comes last, and every file carries the digest, so that `read_run` refuses what is not one
-        whole run.
+        written, and run.json, which comes last, holds the SHA-256 of every other file, so that `read_run` refuses what
+        is not one whole run as it was written.
         """
         import pyarrow.parquet as pq
 
@@ -317,6 +317,7 @@ class DayRun:
             path = target / f"{name}.parquet"
             pq.write_table(table.replace_schema_metadata(mark), path, compression="zstd")
             files.append(path)
+        about["files"] = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
         path = target / "run.json"
         path.write_text(json.dumps(about, indent=1, default=str), encoding="utf-8")
         return [*files, path]

@@ -7,9 +7,11 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
-from flexcore.errors import MissingExtraError, ValidationError
+from flexcore.errors import FileError, MissingExtraError, ValidationError
 from flexcore.study.day_run import DAY_TABLES, DayRun
 from flexcore.study.report import read_run, write_report
 from flexcore.study.report.columns import CASES, COLOUR_NAMES, fact_groups, valid_lights
@@ -444,9 +446,32 @@ def test_a_run_read_back_draws_the_same_page(run, page, tmp_path):
     assert back.seconds == run.seconds
     assert back.digest == run.digest
     assert render(back, tmp_path).raw == page.raw
-    (folder / "needs.parquet").unlink()
-    with pytest.raises(FileNotFoundError):
-        read_run(folder)
+
+
+def test_a_run_whose_files_are_not_as_they_were_written_is_refused(run, tmp_path):
+    run.write(tmp_path)
+    lines = run.tables["settlement_lines"]
+    at = lines.column_names.index("pay_ueur")
+    more = pc.add(lines["pay_ueur"], 5_000_000)
+    # with every mark of the true file
+    file = tmp_path / "settlement_lines.parquet"
+    pq.write_table(lines.set_column(at, "pay_ueur", more).cast(pq.read_schema(file)), file)
+    half = (tmp_path / "lines.parquet").read_bytes()
+    (tmp_path / "lines.parquet").write_bytes(half[: len(half) // 2])
+    (tmp_path / "needs.parquet").unlink()
+    with pytest.raises(FileError) as refused:
+        read_run(tmp_path)
+    assert set(refused.value.codes) == {"FX-C010"}
+    assert {finding.ids for finding in refused.value.findings} == {("settlement_lines",), ("lines",), ("needs",)}
+    assert "flexcore run" in str(refused.value)
+
+
+@pytest.mark.parametrize(("text", "code"), [("{", "FX-C010"), ("[]", "FX-C012"), ("7", "FX-C010"), ("{}", "FX-C012")])
+def test_a_run_json_that_is_none_is_refused(tmp_path, text, code):
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(FileError) as refused:
+        read_run(tmp_path)
+    assert refused.value.codes == (code,)
 
 
 def test_files_of_two_runs_are_no_run(run, tmp_path):
@@ -478,7 +503,7 @@ def test_a_run_that_is_interrupted_while_it_writes_cannot_be_read(run, tmp_path,
     monkeypatch.setattr(DayRun, "as_dict", lambda self: {"digest": "x", "day": "d"})
     with pytest.raises(AttributeError):
         other.write(tmp_path)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileError, match=r"FX-C010.*run\.json cannot be read"):
         read_run(tmp_path)
 
 

@@ -1,11 +1,12 @@
 """One delivery day as a self-contained HTML page, drawn from the run's tables only, and runs read back from disk."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import flexcore
-from flexcore.errors import Findings, ValidationError
+from flexcore.errors import FileError, Findings
 from flexcore.market_day import MarketDay
 from flexcore.study.day_run import DAY_TABLES, DayRun
 from flexcore.study.report.columns import capability_note, valid_lights
@@ -24,6 +25,8 @@ from flexcore.study.report.text import (
     kpi_section,
 )
 
+_AGAIN = "compute it again: flexcore run --out"
+
 
 def read_run(folder: str | Path) -> DayRun:
     """Return a run that `DayRun.write` has written.
@@ -39,32 +42,52 @@ def read_run(folder: str | Path) -> DayRun:
 
     Raises
     ------
-    FileNotFoundError
-        If the folder lacks run.json or the file of a table.
-    ValidationError
-        FX-C010 if the files belong to different runs, FX-C012 if another version wrote them.
+    FileError
+        FX-C010 if a file is missing, cannot be read, was changed or belongs to another run, FX-C012 if another version
+        of flexcore wrote it.
     """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    source = Path(folder)
-    about: dict[str, Any] = json.loads((source / "run.json").read_text(encoding="utf-8"))
-    # without partitioning=None a folder called 'day=3' would turn up as a column
-    tables = {name: pq.read_table(source / f"{name}.parquet", partitioning=None) for name in DAY_TABLES}
-    found = Findings(f"the run in {source}", len(tables))
-    for name, table in tables.items():
-        digest = (table.schema.metadata or {}).get(b"flexcore_digest", b"").decode()
-        if digest != about.get("digest"):
-            found.add(
-                "FX-C010", f"{name}.parquet and run.json belong to different runs", ids=[name], hint="run it again"
-            )
-        lacking = [column for column in DAY_TABLES[name][1] if column not in table.column_names]
+    source, tables = Path(folder), {}
+    found = Findings(f"the run in {source}", len(DAY_TABLES))
+    about = _about(source, found)
+    for name, (_, columns) in DAY_TABLES.items():
+        file = f"{name}.parquet"
+        try:
+            data = (source / file).read_bytes()
+        except OSError as error:
+            found.add("FX-C010", f"{file} cannot be read: {error.strerror}", ids=[name], hint=_AGAIN)
+            continue
+        if hashlib.sha256(data).hexdigest() != about["files"].get(file):
+            message = f"{file} is not the file that run.json was written with: it was changed, or is of another run"
+            found.add("FX-C010", message, ids=[name], hint=_AGAIN)
+            continue
+        table = pq.read_table(pa.BufferReader(data))
+        lacking = [column for column in columns if column not in table.column_names]
         if lacking:
-            message = f"{name}.parquet has no column {', '.join(lacking)}: another version of flexcore wrote it"
-            found.add("FX-C012", message, ids=[name], hint="run it again")
-    found.raise_errors(ValidationError)
-    tables = {name: table.replace_schema_metadata(None) for name, table in tables.items()}
-    day = MarketDay(about["day"], about.get("tz", "Europe/Rome"))
+            message = f"{file} has no column {', '.join(lacking)}: another version of flexcore wrote it"
+            found.add("FX-C012", message, ids=[name], hint=_AGAIN)
+        tables[name] = table.replace_schema_metadata(None)
+    found.raise_errors(FileError)
+    day = MarketDay(about["day"], about["tz"])
     return DayRun(about["city"], day, int(about["seed"]), about["scheme"], tables, dict(about["seconds"]))
+
+
+def _about(source: Path, found: Findings) -> dict[str, Any]:
+    """Return run.json; FX-C010 where it is none, FX-C012 where it lacks something."""
+    try:
+        about = dict(json.loads((source / "run.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no JSON object"
+        found.add("FX-C010", f"run.json cannot be read: {why}", ids=["run.json"], hint=_AGAIN)
+        found.raise_errors(FileError)
+    lacking = [name for name in ("city", "day", "tz", "seed", "scheme", "seconds", "files") if name not in about]
+    if lacking:
+        message = f"run.json has no {', '.join(lacking)}: another version of flexcore wrote it"
+        found.add("FX-C012", message, ids=["run.json"], hint=_AGAIN)
+        found.raise_errors(FileError)
+    return about
 
 
 def write_report(run: DayRun, path: str | Path) -> Path:
