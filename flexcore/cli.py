@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import signal
 import sys
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from rich.table import Table
 
 import flexcore
 from flexcore import cli_settle
+from flexcore.cli_out import make_folder
 from flexcore.errors import FlexcoreError, MissingExtraError
 
 app = typer.Typer(
@@ -62,7 +64,7 @@ def run(
 
         progress("loading the city")
         city = cities.simbench(code, seed=seed, n_threads=n_threads)
-        _make_folder(out)
+        make_folder(out)
         result = run_day(city, delivery, n_threads=n_threads, progress=progress)
         progress("writing tables and report")
         files = result.write(out)
@@ -93,12 +95,9 @@ def statement(
     from flexcore.study.report import read_run
     from flexcore.study.statement_files import write_statements
 
-    if not (run / "run.json").is_file():
-        _screen.print(f"[bold red]no run in[/bold red] {escape(str(run))}. Hint: flexcore run --out makes one")
-        raise typer.Exit(2)
     target = run / "statements" if out is None else out
     result = read_run(run)
-    _make_folder(target)
+    make_folder(target)
     files = write_statements(result, target, bsps=bsp, pods=pod)
     if as_json:
         print(json.dumps({"files": [str(path) for path in files]}))
@@ -145,7 +144,7 @@ def compare(
 
         progress("loading the city")
         city = cities.simbench(code, seed=seed, n_threads=n_threads)
-        _make_folder(out)
+        make_folder(out)
         found = compare_schemes(city, delivery, asked, n_threads=n_threads, progress=progress)
         progress("writing table and report")
         files = found.write(out)
@@ -160,20 +159,6 @@ def compare(
     seconds = time.perf_counter() - start
     shown = escape(str(out / "compare.html" if report else out))
     Console().print(f"\n{len(files)} files in {escape(str(out))} after {seconds:.1f} s; look at [bold]{shown}[/bold]")
-
-
-def _make_folder(out: Path) -> None:
-    """Make the folder for results before any work is done; a place that cannot be written to ends the command."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        probe = out / ".flexcore-probe"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        _screen.print(
-            f"[bold red]cannot write to[/bold red] {escape(str(out))}: {error.strerror}. Hint: choose another --out"
-        )
-        raise typer.Exit(2) from None
 
 
 app.command()(cli_settle.settle)
@@ -240,6 +225,13 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 def main() -> None:
     """Run the command line; a refused input prints its findings and exits with 2, an interruption exits with 130."""
+    asked: list[int] = []
+
+    def interrupt(number: int, _frame: Any) -> None:
+        asked.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupt)
     try:
         app()
     except SystemExit as stop:
@@ -251,15 +243,11 @@ def main() -> None:
         _screen.print(f"[bold red]refused[/bold red] {type(error).__name__}", highlight=False)
         _screen.print(str(error), markup=False, highlight=False)
         sys.exit(2)
-    except Exception as error:
-        if not _from_interrupt(error):
+    except Exception:
+        # what Ctrl-C hits may turn it into an error of its own: numba while it compiles, an import of pandas
+        if not asked:
             raise
         _screen.print("interrupted")
         sys.exit(_INTERRUPTED)
-
-
-def _from_interrupt(error: BaseException | None) -> bool:
-    """Whether Ctrl-C stands behind an error: numba wraps one that comes while it compiles."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__cause__ or error.__context__
-    return error is not None
+    finally:
+        signal.signal(signal.SIGINT, before)

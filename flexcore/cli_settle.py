@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from flexcore.cli_out import make_folder
+
 Orders = Annotated[Path, typer.Argument(help="Parquet file with the table of orders.")]
 Days = Annotated[
     list[Path], typer.Argument(help="Files or folders of readings, one for each day; the last is settled.")
@@ -49,6 +51,7 @@ def settle(
 
     from flexcore.errors import check_option
     from flexcore.metering.reading_files import open_day
+    from flexcore.metering.result_folders import MANIFEST
     from flexcore.settlement.order_rows import read_orders
     from flexcore.settlement.presets import TERMS
     from flexcore.settlement.stream import settle_files
@@ -62,7 +65,9 @@ def settle(
         rule = dataclasses.replace(rule, penalty_ueur_per_mwh=_ueur(penalty, "--penalty"))
     table = read_orders(orders)
     sources = sorted(days, key=lambda path: open_day(path).day.date)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.exists() and not (out / MANIFEST).is_file():
+        raise typer.BadParameter(f"{out} exists and holds no settlement; name a new folder", param_hint="--out")
+    make_folder(out.parent)
     columns = (TextColumn("blocks of PODs"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("blocks", total=None)

@@ -1,6 +1,7 @@
 """The command line as a user meets it: results, refusals, exit codes."""
 
 import json
+import signal
 import subprocess
 import sys
 
@@ -77,22 +78,26 @@ def test_a_folder_is_no_markup(tmp_path):
     assert (out / "run.json").exists()
 
 
-@pytest.mark.parametrize("wrapped", [False, True])
-def test_an_interruption_says_so_and_exits_with_130(wrapped, monkeypatch, capsys):
+@pytest.mark.parametrize("then", ["itself", "wrapped", "lost"])
+def test_an_interruption_says_so_and_exits_with_130(then, monkeypatch, capsys):
     def interrupt(*args, **options):
         try:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
         except KeyboardInterrupt as error:
-            if wrapped:  # as numba does while it compiles
+            if then == "wrapped":  # as numba does while it compiles
                 raise RuntimeError("lowering failed") from error
-            raise
+            if then == "itself":
+                raise
+        raise AttributeError("partially initialized module")  # as an import does that was broken off
 
     monkeypatch.setattr(cities, "simbench", interrupt)
     monkeypatch.setattr(sys, "argv", ["flexcore", "run"])
+    before = signal.getsignal(signal.SIGINT)
     with pytest.raises(SystemExit) as stop:
         main()
     assert stop.value.code == 130
     assert "interrupted" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_doctor_and_version():

@@ -21,6 +21,7 @@ from flexcore.metering.result_folders import read_manifest, temporary_folder
 from flexcore.metering.stream import Progress
 from flexcore.metering.stream_arguments import FamilyArguments
 from flexcore.metering.stream_inputs import open_inputs
+from flexcore.settlement import amounts
 from flexcore.settlement.book import checked_units, need_price
 from flexcore.settlement.earlier_run import run_inputs, take_over
 from flexcore.settlement.estimated_orders import estimated_orders
@@ -157,7 +158,7 @@ control_excluded, touched, verify, progress
     Raises
     ------
     SettlementError
-        As `settle`; FX-S004 also where an order is given twice.
+        As `settle`; FX-S004 also where an order is given twice; FX-S090 a reason without `cites`.
     FileError
         As `baseline_files`; FX-S030 `cites` holds no settlement of the day, FX-S080 what it kept of its inputs is
         damaged.
@@ -176,6 +177,9 @@ control_excluded, touched, verify, progress
     """
     terms = named_terms(terms)
     check_option("missing", missing, ("refuse", "zero"))
+    if reason and cites is None:
+        hint = "name the folder of that run as well: cites=, or --cites"
+        amounts.refuse("FX-S090", "a reason is given, but no run that is corrected", field="reason", hint=hint)
     cited = None if cites is None else read_manifest(cites)
     families = FamilyArguments(
         day_score=day_score, nominated_w=nominated_w, reference_w=reference_w, reference_of=reference_of, units=units,

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import flexcore as fx
 from flexcore.cli import app
-from flexcore.errors import FileError, OptionError, ValidationError
+from flexcore.errors import FileError, OptionError, SettlementError, ValidationError
 from flexcore.settlement import SettlementTerms
 from flexcore.units import eur_per_mwh
 
@@ -68,6 +68,7 @@ def test_a_correction_cites_the_run(tmp_path, city):
         (("--price", "7,5"), SystemExit),
         ((), ValidationError),  # neither orders nor terms have a price
         (("--price", "70", "--cites", "nowhere"), FileError),
+        (("--price", "70", "--reason", "meter re-issued"), SettlementError),
     ],
 )
 def test_refusals_leave_no_folder(tmp_path, city, arguments, error):
@@ -82,3 +83,20 @@ def test_orders_that_are_no_parquet_file(tmp_path, city):
     (tmp_path / "orders.csv").write_text("pod,step\n")
     done = call(tmp_path / "orders.csv", *city[1])
     assert isinstance(done.exception, FileError)
+
+
+def test_a_reason_without_a_run_names_the_option(tmp_path, city):
+    done = call(tmp_path / "orders.parquet", *city[1], "--price", "70", "--reason", "x", "--out", tmp_path / "run")
+    assert "--cites" in str(done.exception)
+
+
+@pytest.mark.parametrize("name", ["holiday", "notes.txt", "notes.txt/run"])
+def test_a_place_that_is_taken_is_refused_before_any_work(tmp_path, city, monkeypatch, name):
+    (tmp_path / "holiday").mkdir()
+    (tmp_path / "holiday" / "photo.png").touch()
+    (tmp_path / "notes.txt").touch()
+    monkeypatch.setattr("flexcore.settlement.stream.settle_files", None)
+    done = call(tmp_path / "orders.parquet", *city[1], "--price", "70", "--out", tmp_path / name)
+    assert done.exit_code == 2
+    assert "--out" in done.output
+    assert [path.name for path in (tmp_path / "holiday").iterdir()] == ["photo.png"]

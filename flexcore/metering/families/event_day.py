@@ -18,6 +18,7 @@ Floats = npt.NDArray[np.float64]
 
 CHUNK = 512  # PODs: ten reference days of them fit the second-level cache and take about a millisecond
 ADJUSTMENTS = ("none", "additive", "multiplicative")
+_HINT = "give it, or choose a preset that does without"
 
 
 def as_mask(values: npt.ArrayLike | None, name: str, full: tuple[int, ...]) -> Bools:
@@ -66,7 +67,7 @@ def need(rule: BaselineRule, **given: object) -> None:
     found = Findings("baseline")
     for name, value in given.items():
         if value is None:
-            found.add("FX-B006", f"method {rule.method!r} needs {name}", field=name)
+            found.add("FX-B006", f"method {rule.method!r} needs {name}", field=name, hint=_HINT)
     found.raise_errors(ValidationError)
 
 
