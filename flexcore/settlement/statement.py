@@ -1,6 +1,6 @@
 """Statements to hand out: what a BSP is paid for a period, and what one POD did in a day, with what each rests on."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ from flexcore.units import half_even
 
 #: Columns that tell the lines of a statement apart.
 KEYS = ("day", "operator", "aggregate", "direction")
+_SHOWN = 10  # names in a refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +155,12 @@ class PodStatement:
         return sums(self.lines, keys)
 
 
-def _refuse(message: str, name: str) -> None:
+def _refuse(message: str, name: str, known: Iterable[str]) -> None:
+    names = sorted(set(known))
+    first = ", ".join(names[:_SHOWN])
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
     found = Findings("statement")
-    found.add("FX-S040", message, ids=[name], hint="names are those of bsp_ids and row_pod_id")
+    found.add("FX-S040", message, ids=[name], hint=f"there are statements of {first or 'nobody'}{more}")
     found.raise_errors(SettlementError)
 
 
@@ -194,7 +198,7 @@ def bsp_statement(
 
     settled = [days] if isinstance(days, SettledDay) else sorted(days, key=lambda day: str(day.day.date))
     if not any((day.bsp_ids == bsp).any() for day in settled):
-        _refuse(f"no settled day knows the BSP {bsp!r}", bsp)
+        _refuse(f"no settled day knows the BSP {bsp!r}", bsp, (str(one) for day in settled for one in day.bsp_ids))
     dates = [str(day.day.date) for day in settled]
     twice = sorted({date for date in dates if dates.count(date) > 1})
     if twice:
@@ -215,6 +219,7 @@ def bsp_statement(
         pods.append(share_table(day, shares))
         before = earlier.get(day.run.cites or "")
         if before is not None:
+            _check_cited(day, before)
             changes.append(change_table(day, before, of_bsp))
     every = pa.concat_tables(lines)
     accounts, contracts = sums(every, ("operator",)), None
@@ -242,6 +247,15 @@ def bsp_statement(
         tuple(day.run.cites for day in settled if day.run.cites and day.run.cites not in earlier),
         contracts=contracts,
     )
+
+
+def _check_cited(day: SettledDay, before: SettlementRun[SettlementResult]) -> None:
+    """Refuse an earlier run whose aggregates are not those of the day."""
+    if before.result.lines.aggregate.max(initial=-1) >= len(day.aggregate_ids):
+        found = Findings("statement")
+        message = f"the cited run {before.run_id} has aggregates that {day.day.date} does not name"
+        found.add("FX-S041", message, ids=[before.run_id], hint="both runs number aggregates as aggregate_ids does")
+        found.raise_errors(SettlementError)
 
 
 def _check_period(days: Sequence[SettledDay], period: PeriodSettlement) -> None:
@@ -280,7 +294,8 @@ def pod_statement(day: SettledDay, pod: str) -> PodStatement:
     rows = np.flatnonzero(day.row_pod_id == pod)
     share = np.flatnonzero(np.isin(result.pod_lines.row, rows))
     if not share.size:
-        _refuse(f"the POD {pod!r} has no line in the settlement of {day.day.date}", pod)
+        known = day.row_pod_id[np.unique(result.pod_lines.row)].tolist()
+        _refuse(f"the POD {pod!r} has no line in the settlement of {day.day.date}", pod, known)
     owners = np.unique(day.bsp_of_aggregate[result.lines.aggregate[result.pod_lines.line[share]]])
     if owners.size > 1:
         found = Findings("statement")

@@ -45,17 +45,22 @@ def sums(table: Any, keys: Sequence[str]) -> Any:
     return found.select([*keys, "n_lines", *names]).sort_by(order)
 
 
+def _start(day: SettledDay, unit: Int64s) -> Any:
+    """Clock time at the start of market time units; empty for one that the day does not have."""
+    first = np.searchsorted(day.unit_of_step, np.arange(int(day.unit_of_step.max(initial=0)) + 1))
+    starts = np.array([*(day.clock(int(step)) for step in first), ""])
+    return starts[np.minimum(unit, len(first))]
+
+
 def _common(day: SettledDay, line: Int64s) -> dict[str, Any]:
     lines = day.run.result.lines
-    first = np.searchsorted(day.unit_of_step, np.arange(int(day.unit_of_step.max(initial=0)) + 1))
-    starts = [day.clock(int(step)) for step in first]
     return {
         "day": np.full(len(line), str(day.day.date)),
         "operator": OPERATORS[lines.operator[line]],
         "aggregate": day.aggregate_ids[lines.aggregate[line]],
         "direction": DIRECTIONS[lines.direction[line]],
         "unit": lines.unit[line],
-        "start": np.array(starts)[lines.unit[line]] if len(line) else np.zeros(0, "U5"),
+        "start": _start(day, lines.unit[line]),
     }
 
 
@@ -121,6 +126,7 @@ def change_table(day: SettledDay, before: SettlementRun[SettlementResult], of_bs
             "aggregate": day.aggregate_ids[found.aggregate[mine]],
             "direction": DIRECTIONS[found.direction[mine]],
             "unit": found.unit[mine],
+            "start": _start(day, found.unit[mine]),
             "before_ueur": found.before_ueur[mine],
             "after_ueur": found.after_ueur[mine],
         }

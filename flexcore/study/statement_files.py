@@ -1,5 +1,6 @@
 """Statements of a computed day: its tables put back into a settled day, and pages written for BSPs and PODs."""
 
+import hashlib
 import json
 import re
 from dataclasses import fields
@@ -171,8 +172,13 @@ def example_pod(day: SettledDay) -> str:
 
 
 def file_name(name: str, taken: set[str]) -> str:
-    """Return a file name for an id: letters, digits, '.', '_' and '-' as they are, the rest as '_', and none twice."""
+    """Return a file name for an id: letters, digits, '.', '_' and '-' as they are, the rest as '_', and none twice.
+
+    An id that had to be changed gets a mark of its own: it keeps its file, and another call takes none of another id.
+    """
     stem = re.sub(r"[^A-Za-z0-9._-]", "_", name).strip(".")[:80] or "_"
+    if stem != name:
+        stem += f"-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
     chosen, i = stem, 2
     while chosen.lower() in taken:
         chosen, i = f"{stem}-{i}", i + 1
@@ -214,7 +220,7 @@ def write_statements(
         bsps, pods = sorted(day.bsp_ids[np.unique(owner)].tolist()), [example_pod(day)]
     target, taken = Path(folder), set[str]()
     # all are drawn before any is written: an unknown id leaves no file behind
-    of_bsps = [bsp_statement(day, bsp) for bsp in bsps or ()]
-    of_pods = [pod_statement(day, pod) for pod in pods or ()]
+    of_bsps = [bsp_statement(day, bsp) for bsp in dict.fromkeys(bsps or ())]
+    of_pods = [pod_statement(day, pod) for pod in dict.fromkeys(pods or ())]
     files = [write_bsp_statement(one, target / file_name(one.bsp, taken)) for one in of_bsps]
     return [*files, *(write_pod_statement(one, target / file_name(one.pod, taken)) for one in of_pods)]

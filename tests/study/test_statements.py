@@ -2,14 +2,15 @@
 
 import dataclasses
 import json
-import subprocess
 import sys
 from html.parser import HTMLParser
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from flexcore import cities, run_day
+from flexcore.cli import main
 from flexcore.errors import SettlementError
 from flexcore.settlement import bsp_statement, correct, finalise, pod_statement
 from flexcore.study.day_run import DAY_TABLES, DayRun
@@ -17,6 +18,7 @@ from flexcore.study.report import read_run
 from flexcore.study.report.alarms import alarm_parts
 from flexcore.study.report.statement import write_bsp_statement
 from flexcore.study.report.statement_pod import write_pod_statement
+from flexcore.study.report.statement_sheet import money, price
 from flexcore.study.statement_files import example_pod, file_name, settled_day, write_statements
 
 HOSTILE = '</style><script>alert("x")</script>&<b>'
@@ -135,8 +137,13 @@ def test_pages_show_the_numbers_and_load_nothing(run, day, tmp_path):
         assert "not entered yet" in page.shown  # the ledger leaf
         assert "nan" not in page.shown.lower().split()
         if path.stem in with_lines:
-            cents = bsp_statement(day, path.stem).net_cents
-            assert f"{cents / 100:,.2f}" in page.shown
+            found = bsp_statement(day, path.stem)
+            assert f"{found.net_cents / 100:,.2f}" in page.shown
+            assert "add up to the lines, to the micro-euro" in page.shown
+            for row in found.lines.to_pylist():
+                assert f"{row['net_ueur'] / 1e6:,.6f}" in page.shown
+                assert f"{row['price_ueur_per_mwh'] / 1e6:,.6f}".rstrip("0").rstrip(".") in page.shown
+                assert f"{row['ordered_wqh'] / 4000:,.3f}" in page.shown
         else:
             found = pod_statement(day, path.stem)
             assert f"{len([s for s in found.trace.steps if not s.given]):,} of" in page.shown
@@ -172,9 +179,13 @@ def test_file_names_are_plain_and_never_the_same_twice():
     taken = set()
     assert file_name("BSP-01", taken) == "BSP-01.html"
     assert file_name("bsp-01", taken) == "bsp-01-2.html"
-    assert file_name("../../etc/passwd", taken) == "_.._etc_passwd.html"
-    assert file_name("", taken) == "_.html"
-    assert file_name("..", taken) == "_-2.html"
+    assert file_name("../../etc/passwd", taken) == "_.._etc_passwd-3754d6cb.html"
+    assert file_name("", taken).startswith("_-")
+    assert file_name("..", taken).startswith("_-")
+    # an id keeps its file in another call, and takes none of another id
+    assert file_name("a/b", set()) == file_name("a/b", taken) != file_name("a_b", set()) == "a_b.html"
+    assert file_name("BSP-Ü", set()) != file_name("BSP-Ä", set())
+    assert len(taken) == 6
     assert len(file_name("x" * 500, taken)) < 100
 
 
@@ -216,24 +227,101 @@ def test_a_run_without_orders_has_no_statements(run, tmp_path):
         write_statements(none, tmp_path / "new", bsps=["BSP-01"])
 
 
-def test_the_command_writes_what_is_asked_for_and_refuses_the_rest(run, day, tmp_path):
+def test_the_command_writes_what_is_asked_for_and_refuses_the_rest(run, day, tmp_path, monkeypatch, capsys):
     run.write(tmp_path / "day")
 
     def call(*args):
-        return subprocess.run([sys.executable, "-m", "flexcore", "statement", *args], capture_output=True, text=True)
+        monkeypatch.setattr(sys, "argv", ["flexcore", "statement", *args])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        return stop.value.code, *capsys.readouterr()
 
     pod = example_pod(day)
-    done = call(str(tmp_path / "day"), "--pod", pod, "--out", str(tmp_path / "out"), "--json")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["files"] == [str(tmp_path / "out" / f"{pod}.html")]
-    done = call(str(tmp_path / "day"), "--bsp", "nobody", "--out", str(tmp_path / "none"))
-    assert done.returncode == 2
-    assert "FX-S040" in done.stderr
+    code, out, _ = call(str(tmp_path / "day"), "--pod", pod, "--out", str(tmp_path / "out"), "--json")
+    assert code == 0
+    assert json.loads(out)["files"] == [str(tmp_path / "out" / f"{pod}.html")]
+    code, _, error = call(str(tmp_path / "day"), "--bsp", "nobody", "--out", str(tmp_path / "none"))
+    assert code == 2
+    assert "FX-S040" in error
     assert list((tmp_path / "none").iterdir()) == []
-    done = call(str(tmp_path / "nowhere"))
-    assert done.returncode == 2
-    assert "no run in" in done.stderr
+    code, _, error = call(str(tmp_path / "nowhere"))
+    assert code == 2
+    assert "FX-C010" in error
+    assert "flexcore run" in error
     # a run that is written into the folder takes the statements of the one before with it
     write_statements(run, tmp_path / "day" / "statements")
     run.write(tmp_path / "day")
     assert list((tmp_path / "day" / "statements").iterdir()) == []
+
+
+def test_lines_that_are_not_their_shares_are_shown_as_wrong(day, tmp_path):
+    lines = day.run.result.lines
+    pay = lines.pay_ueur.copy()
+    pay[0] += 1
+    result = dataclasses.replace(day.run.result, lines=dataclasses.replace(lines, pay_ueur=pay))
+    bad = dataclasses.replace(day, run=dataclasses.replace(day.run, result=result))
+    bsp = str(day.bsp_ids[day.bsp_of_aggregate[lines.aggregate[0]]])
+    page = Page(write_bsp_statement(bsp_statement(bad, bsp), tmp_path / "x.html"))
+    assert "do not add up" in page.shown
+
+
+def test_a_bsp_that_owes_is_told_so(day, tmp_path):
+    bsp = str(day.bsp_ids[day.bsp_of_aggregate[day.run.result.lines.aggregate[0]]])
+    found = bsp_statement(day, bsp)
+    accounts = found.accounts.set_column(
+        found.accounts.column_names.index("net_cents"), "net_cents", pa.array([-150] * found.accounts.num_rows)
+    )
+    page = Page(write_bsp_statement(dataclasses.replace(found, accounts=accounts), tmp_path / "x.html"))
+    assert "to be paid by the BSP" in page.shown
+    assert f"{1.5 * accounts.num_rows:,.2f}" in page.shown
+
+
+def test_money_is_shown_to_the_last_digit():
+    # a float of this size has no micro-euro left
+    assert money(2**62 + 1) == "4,611,686,018,427.387905"
+    assert money(-1, 2) == "0.00"
+    assert money(-15_000, 2) == "-0.02"
+    assert price(70_125_000) == "70.125"
+    assert price(-70_000_000) == "-70.00"
+
+
+def test_an_interrupted_page_leaves_the_one_before(day, tmp_path, monkeypatch):
+    bsp = str(day.bsp_ids[day.bsp_of_aggregate[day.run.result.lines.aggregate[0]]])
+    path = write_bsp_statement(bsp_statement(day, bsp), tmp_path / "x.html")
+    before = path.read_bytes()
+
+    def half(self, text, **options):
+        with open(self, "w") as file:
+            file.write(text[:100])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(path), "write_text", half)
+    with pytest.raises(KeyboardInterrupt):
+        write_bsp_statement(bsp_statement(day, bsp), path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_name_twice_is_one_page(run, day, tmp_path):
+    pod = example_pod(day)
+    assert write_statements(run, tmp_path, pods=[pod, pod]) == [tmp_path / f"{pod}.html"]
+
+
+def test_an_unknown_name_is_answered_with_those_that_are_known(day):
+    with pytest.raises(SettlementError, match=r"(?s)FX-S040.*there are statements of " + str(min(day.bsp_ids))):
+        bsp_statement(day, "nobody")
+    with pytest.raises(SettlementError, match=r"(?s)FX-S040.*there are statements of " + min(day.row_pod_id.tolist())):
+        pod_statement(day, "nobody")
+
+
+def test_a_cited_run_of_other_aggregates_is_refused(day):
+    first = finalise(day.run)
+    lines = first.result.lines
+    other = dataclasses.replace(lines, aggregate=lines.aggregate + len(day.aggregate_ids))
+    before = finalise(
+        dataclasses.replace(first, result=dataclasses.replace(first.result, lines=other, digest="1" * 64))
+    )
+    run = correct(before, first.result, "aggregates renamed")
+    bsp = str(day.bsp_ids[day.bsp_of_aggregate[lines.aggregate[0]]])
+    with pytest.raises(SettlementError, match="FX-S041"):
+        bsp_statement(dataclasses.replace(day, run=run), bsp, cited=[before])

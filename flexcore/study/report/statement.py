@@ -1,9 +1,13 @@
 """The statement of a BSP for a period as a page for paper and screen; no script, no network."""
 
 from pathlib import Path
+from typing import Any
 
 from flexcore.settlement.statement import BspStatement
-from flexcore.study.report.columns import eur, mwh, number, percent
+from flexcore.settlement.statement_tables import sums
+from flexcore.settlement.statements import UEUR_PER_CENT
+from flexcore.settlement.terms import ONE_PPM
+from flexcore.study.report.columns import mwh, number, percent
 from flexcore.study.report.page import Section, esc, none, tile
 from flexcore.study.report.statement_chart import hours_chart
 from flexcore.study.report.statement_sheet import (
@@ -11,6 +15,8 @@ from flexcore.study.report.statement_sheet import (
     amount_label,
     column_sum,
     kwh,
+    money,
+    price,
     run_section,
     sheet_table,
     shown_amounts,
@@ -41,6 +47,7 @@ def write_bsp_statement(statement: BspStatement, path: str | Path) -> Path:
         _corrections(statement),
         terms_section(statement.terms),
         run_section(statement.runs, statement.ledger_leaf),
+        _lines(statement),
         _pods(statement),
     ]
     status = "final" if all(run.status == "final" for run in statement.runs) else "preliminary"
@@ -51,9 +58,10 @@ def _invoice(statement: BspStatement) -> Section:
     """Return what each operator pays, in cents."""
     rows = statement.accounts.to_pylist()
     total = statement.totals().to_pylist()[0]
-    tiles = [tile("to be paid to the BSP", number(statement.net_cents / 100, 2), "EUR", "all operators together")]
+    owed = "to" if statement.net_cents >= 0 else "by"
+    tiles = [tile(f"to be paid {owed} the BSP", _cents(abs(statement.net_cents)), "EUR", "all operators together")]
     tiles[0] = tiles[0].replace('class="tile"', 'class="tile main"')
-    tiles += [tile(MARKET[row["operator"]], number(row["net_cents"] / 100, 2), "EUR") for row in rows]
+    tiles += [tile(MARKET[row["operator"]], _cents(row["net_cents"]), "EUR") for row in rows]
     part = percent(total["delivered_wqh"], total["ordered_wqh"], 1)
     n_pods = len(set(statement.pods.column("pod").to_pylist()))
     tiles.append(tile("delivered of ordered", part, "", f"{number(mwh(total['ordered_wqh']), 3)} MWh, {n_pods:,} PODs"))
@@ -63,8 +71,8 @@ def _invoice(statement: BspStatement) -> Section:
             MARKET[row["operator"]],
             f"{row['n_lines']:,}",
             *(number(mwh(row[name]), 3) for name in ("ordered_wqh", "delivered_wqh", "paid_wqh")),
-            *(number(eur(row[name]), 6 if name == "net_ueur" else 2) for name in amounts),
-            number(row["net_cents"] / 100, 2),
+            *(money(row[name]) for name in amounts),
+            _cents(row["net_cents"]),
         )
         for row in rows
     ]
@@ -72,8 +80,8 @@ def _invoice(statement: BspStatement) -> Section:
         "all",
         f"{column_sum(statement.accounts, 'n_lines'):,}",
         *(number(mwh(total[name]), 3) for name in ("ordered_wqh", "delivered_wqh", "paid_wqh")),
-        *(number(eur(column_sum(statement.accounts, name)), 6 if name == "net_ueur" else 2) for name in amounts),
-        number(statement.net_cents / 100, 2),
+        *(money(column_sum(statement.accounts, name)) for name in amounts),
+        _cents(statement.net_cents),
     ]
     table = sheet_table(
         ["market", "lines", "ordered MWh", "delivered MWh", "paid MWh", *map(amount_label, amounts), "invoiced EUR"],
@@ -86,18 +94,25 @@ def _invoice(statement: BspStatement) -> Section:
     return Section("invoice", "What is paid", "", [f'<div class="tiles">{"".join(tiles)}</div>', body])
 
 
+def _cents(cents: int) -> str:
+    return money(cents * UEUR_PER_CENT, 2)
+
+
 def _hours(statement: BspStatement) -> Section:
     units = statement.totals("unit").to_pylist() if statement.lines.num_rows else []
     if not units:
         return Section("hours", "Ordered and delivered", "", [none("No order.")])
     ordered = [mwh(row["ordered_wqh"]) * 1000 for row in units]
     delivered = [mwh(row["delivered_wqh"]) * 1000 for row in units]
+    days = "" if len(statement.runs) == 1 else f", all {len(statement.runs)} days together"
     lead = (
-        "By market time unit, in kWh: what was ordered (outline) and what was delivered against the baseline (filled)."
+        f"By market time unit, in kWh{days}: what was ordered (outline) and what was delivered against the baseline "
+        "(filled), up and down together."
     )
-    return Section(
-        "hours", "Ordered and delivered", lead, [hours_chart([row["unit"] for row in units], ordered, delivered)]
-    )
+    clock = dict(zip(*(statement.lines.column(name).to_pylist() for name in ("unit", "start")), strict=True))
+    names = [clock[row["unit"]] for row in units]
+    chart = hours_chart([row["unit"] for row in units], names, ordered, delivered)
+    return Section("hours", "Ordered and delivered", lead, [chart])
 
 
 def _aggregates(statement: BspStatement) -> Section:
@@ -115,21 +130,71 @@ def _aggregates(statement: BspStatement) -> Section:
                 f"{row['n_lines']:,}",
                 *(kwh(row[name]) for name in ("ordered_wqh", "delivered_wqh")),
                 percent(row["delivered_wqh"], row["ordered_wqh"], 1),
-                *(number(eur(row[name]), 2) for name in amounts),
+                *(money(row[name]) for name in amounts),
             )
             for row in found.to_pylist()
         ]
+        foot = ["all", *[""] * (len(keys) - 1), *_sums(statement.lines, amounts)]
         parts.append(
             sheet_table(
                 [*heads, "lines", "ordered kWh", "delivered kWh", "delivered", *map(amount_label, amounts)],
                 cells,
                 first="." + "k" * (len(heads) - 1),
                 dense=True,
+                foot=foot,
             )
         )
     return Section(
         "aggregates", "By aggregate and direction", "", parts if statement.lines.num_rows else [none("None.")]
     )
+
+
+def _sums(table: Any, amounts: list[str]) -> list[str]:
+    """Return number of rows, energies and amounts of a whole table."""
+    ordered, delivered = (column_sum(table, name) for name in ("ordered_wqh", "delivered_wqh"))
+    part = percent(delivered, ordered, 1)
+    return [
+        f"{table.num_rows:,}", kwh(ordered), kwh(delivered), part, *(money(column_sum(table, name)) for name in amounts)
+    ]  # fmt: skip
+
+
+def _lines(statement: BspStatement) -> Section:
+    """Return every line: the amounts that were rounded, each once, and what they follow from."""
+    title, table = "Lines", statement.lines
+    if not table.num_rows:
+        return Section("lines", title, "", [none("None.")])
+    amounts, several = shown_amounts(table), len(statement.runs) > 1
+    n_missing, factor = any(table.column("n_missing").to_pylist()), set(table.column("factor_ppm").to_pylist())
+    energies = ("ordered_wqh", "delivered_wqh", "paid_wqh", "shortfall_wqh")
+    heads = ["from", "market", "aggregate", "direction", "ordered", "delivered", "paid", "missing", "EUR/MWh"]
+    heads = [*(["day"] if several else []), *heads]
+    heads += [*(["factor"] if factor != {ONE_PPM} else []), *(["not read"] if n_missing else [])]
+    order = [("day", "ascending"), ("unit", "ascending"), ("operator", "descending"), ("aggregate", "ascending")]
+    cells = [
+        (
+            *([row["day"]] if several else []),
+            row["start"], row["operator"], row["aggregate"], row["direction"],
+            *(kwh(row[name], 3) for name in energies),
+            price(row["price_ueur_per_mwh"]),
+            *([number(row["factor_ppm"] / 10_000, 4, "%")] if factor != {ONE_PPM} else []),
+            *([f"{row['n_missing']:,}"] if n_missing else []),
+            *(money(row[name]) for name in amounts),
+        )
+        for row in table.sort_by([*order, ("direction", "descending")]).to_pylist()
+    ]  # fmt: skip
+    foot = ["all", *[""] * (3 + several), *(kwh(column_sum(table, name), 3) for name in energies)]
+    foot += [""] * (len(heads) - len(foot))
+    foot += [money(column_sum(table, name)) for name in amounts]
+    lead = (
+        "What is settled: one line for each market time unit, aggregate and direction, in kWh. Each amount is rounded "
+        "once, to the micro-euro; missing is what is short of the order beyond the tolerance."
+    )
+    if n_missing:
+        lead += " Ordered quarter-hours that were not read count as not delivered."
+    found = sheet_table(
+        [*heads, *map(amount_label, amounts)], cells, first="k" * several + "k.k.", dense=True, foot=foot
+    )
+    return Section("lines", title, lead, [found])
 
 
 def _contracts(statement: BspStatement) -> Section:
@@ -140,16 +205,16 @@ def _contracts(statement: BspStatement) -> Section:
             row["operator"],
             row["name"],
             *("" if row[name] is None else f"{row[name]:,}" for name in ("quarters", "kept", "refused")),
-            "" if row["due_ueur"] is None else number(eur(row["due_ueur"]), 6),
+            "" if row["due_ueur"] is None else money(row["due_ueur"]),
             "" if row["quantity_wqh"] is None else number(mwh(row["quantity_wqh"]), 3),
-            number(eur(row["net_ueur"]), 6),
+            money(row["net_ueur"]),
         )
         for row in statement.contracts.to_pylist()
     ]
     heads = ["", "market", "what", "quarter-hours", "kept", "refused", "due EUR", "MWh", "to the BSP EUR"]
     table = sheet_table(
         heads, cells, first="..k", dense=True,
-        foot=("all", *[""] * 7, number(eur(column_sum(statement.contracts, "net_ueur")), 6)),
+        foot=("all", *[""] * 7, money(column_sum(statement.contracts, "net_ueur"))),
     )  # fmt: skip
     lead = "Availability of contracts for the period, and fees of the market operator, which the BSP pays."
     return Section("contracts", "Contracts and fees", lead, [table if cells else none("None.")])
@@ -172,19 +237,18 @@ def _corrections(statement: BspStatement) -> Section:
         return Section("corrections", title, lead, nothing)
     cells = [
         (
-            row["day"], row["operator"], row["aggregate"], row["direction"], row["unit"],
-            number(eur(row["before_ueur"]), 6), number(eur(row["after_ueur"]), 6),
-            number(eur(row["after_ueur"] - row["before_ueur"]), 6),
+            row["day"], row["start"], row["operator"], row["aggregate"], row["direction"],
+            money(row["before_ueur"]), money(row["after_ueur"]), money(row["after_ueur"] - row["before_ueur"]),
         )
         for row in rows
     ]  # fmt: skip
     change = column_sum(statement.changes, "after_ueur") - column_sum(statement.changes, "before_ueur")
     table = sheet_table(
-        ["day", "market", "aggregate", "direction", "unit", "before EUR", "now EUR", "change EUR"],
+        ["day", "from", "market", "aggregate", "direction", "before EUR", "now EUR", "change EUR"],
         cells,
-        first="k...",
+        first="kk.k.",
         dense=True,
-        foot=("all", "", "", "", "", "", "", number(eur(change), 6)),
+        foot=("all", "", "", "", "", "", "", money(change)),
     )
     return Section("corrections", title, lead, [table])
 
@@ -198,13 +262,13 @@ def _pods(statement: BspStatement) -> Section:
             row["pod"],
             *(kwh(row[name], 3) for name in ("ordered_wqh", "delivered_wqh")),
             percent(row["delivered_wqh"], row["ordered_wqh"], 1),
-            *(number(eur(row[name]), 6) for name in amounts),
+            *(money(row[name]) for name in amounts),
         )
         for row in statement.pods.to_pylist()
     ]
-    foot = [kwh(column_sum(statement.pods, name), 3) for name in ("ordered_wqh", "delivered_wqh")]
-    foot += [percent(column_sum(statement.pods, "delivered_wqh"), column_sum(statement.pods, "ordered_wqh"), 1)]
-    foot += [number(eur(column_sum(statement.pods, name)), 6) for name in amounts]
+    ordered, delivered = (column_sum(statement.pods, name) for name in ("ordered_wqh", "delivered_wqh"))
+    foot = [kwh(ordered, 3), kwh(delivered, 3), percent(delivered, ordered, 1)]
+    foot += [money(column_sum(statement.pods, name)) for name in amounts]
     table = sheet_table(
         ["market", "POD", "ordered kWh", "delivered kWh", "delivered", *map(amount_label, amounts)],
         cells,
@@ -213,9 +277,17 @@ def _pods(statement: BspStatement) -> Section:
         foot=("all", "", *foot),
     )
     lead = (
-        "Shares add up to the amounts above, to the micro-euro. `flexcore statement --pod` shows one of them in full."
+        f"{_shares_add_up(statement)} <code>flexcore statement --pod</code> shows one of them in full: readings, "
+        "baseline days, and every number computed again."
     )
-    body = table if cells else none("None.")
-    return Section(
-        "pods", "PODs", lead.replace("`flexcore statement --pod`", "<code>flexcore statement --pod</code>"), [body]
-    )
+    return Section("pods", "PODs", lead, [table if cells else none("None.")])
+
+
+def _shares_add_up(statement: BspStatement) -> str:
+    """Say whether the shares of the PODs are the lines of each operator, to the micro-euro (SET-03)."""
+    shares, lines = statement.pods.drop_columns(["n_lines"]), statement.lines
+    names = [name for name in shares.column_names if name.endswith("_ueur")]
+    lines, shares = (sums(table, ("operator",)).select(["operator", *names]) for table in (lines, shares))
+    if lines.equals(shares):
+        return '<span class="yes">The shares of the PODs add up to the lines, to the micro-euro.</span>'
+    return '<span class="no">The shares of the PODs do not add up to the lines.</span>'

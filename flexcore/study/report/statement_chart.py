@@ -41,8 +41,8 @@ def _grid(low: float, high: float, y: Any, unit: str) -> list[str]:
     return [*lines, f'<text x="{_LEFT}" y="11">{esc(unit)}</text>']
 
 
-def hours_chart(units: list[int], ordered: list[float], delivered: list[float]) -> str:
-    """Return ordered and delivered energy of each market time unit as bars, in kWh."""
+def hours_chart(units: list[int], names: list[str], ordered: list[float], delivered: list[float]) -> str:
+    """Return ordered and delivered energy of each market time unit as bars, in kWh, with its name below."""
     height, top, bottom = 190, 18, 22
     high, low = max(*ordered, *delivered, 0.0) or 1.0, min(*delivered, 0.0)
     n = max(units) + 1
@@ -52,21 +52,22 @@ def hours_chart(units: list[int], ordered: list[float], delivered: list[float]) 
         return top + (high - value) / (high - low) * (height - top - bottom)
 
     parts = _grid(low, high, y, "kWh")
-    for unit, asked, gave in zip(units, ordered, delivered, strict=True):
+    for unit, name, asked, gave in zip(units, names, ordered, delivered, strict=True):
         x = _LEFT + unit * width
         a, b = sorted((y(gave), y(0.0)))
         fill = "var(--local)" if gave >= 0 else "var(--red)"
-        title = f"<title>{unit}: ordered {asked:,.2f} kWh, delivered {gave:,.2f} kWh</title>"
+        title = f"<title>{esc(name)}: ordered {asked:,.2f} kWh, delivered {gave:,.2f} kWh</title>"
         parts.append(
             f'<g>{title}<rect x="{x + width * 0.2:.1f}" width="{width * 0.6:.1f}" y="{a:.1f}" height="{b - a:.1f}" '
             f'style="fill:{fill};opacity:.85"/><rect x="{x + width * 0.12:.1f}" width="{width * 0.76:.1f}" '
             f'y="{y(asked):.1f}" height="{y(0.0) - y(asked):.1f}" style="fill:none;stroke:var(--ink)"/></g>'
         )
-    every = max(1, n // 12)
-    parts += [
-        f'<text x="{_LEFT + (u + 0.5) * width:.1f}" y="{height - 6}" text-anchor="middle">{u}</text>'
-        for u in range(0, n, every)
-    ]
+    free = 0.0  # where the next name has room
+    for unit, name in zip(units, names, strict=True):
+        at, room = _LEFT + (unit + 0.5) * width, 3.2 * len(name) + 1
+        if at - room >= free:
+            parts.append(f'<text x="{at:.1f}" y="{height - 6}" text-anchor="middle">{esc(name)}</text>')
+            free = at + room
     return _svg(height, "Ordered and delivered energy by market time unit", parts)
 
 

@@ -7,13 +7,15 @@ from flexcore.metering.readings import MISSING_W
 from flexcore.settlement.pod_evidence import DayChoice
 from flexcore.settlement.statement import PodStatement
 from flexcore.settlement.trace import TraceStep
-from flexcore.study.report.columns import eur, number, percent
+from flexcore.study.report.columns import number, percent
 from flexcore.study.report.page import Section, esc, fact_list, none, tile
 from flexcore.study.report.statement_chart import profile_chart
 from flexcore.study.report.statement_sheet import (
     amount_label,
     column_sum,
     kwh,
+    money,
+    price,
     run_section,
     sheet_table,
     shown_amounts,
@@ -57,7 +59,7 @@ def _summary(statement: PodStatement) -> Section:
     tiles = [
         tile(
             "share of this POD, net",
-            number(eur(total["net_ueur"]), 4),
+            money(total["net_ueur"]),
             "EUR",
             "paid to the BSP, which settles with the POD",
         ),
@@ -74,13 +76,13 @@ def _money(statement: PodStatement) -> Section:
     cells = [
         (
             row["start"], row["operator"], row["aggregate"], row["direction"],
-            kwh(row["ordered_wqh"], 3), kwh(row["delivered_wqh"], 3), number(eur(row["price_ueur_per_mwh"]), 2),
-            *(number(eur(row[name]), 6) for name in amounts),
+            kwh(row["ordered_wqh"], 3), kwh(row["delivered_wqh"], 3), price(row["price_ueur_per_mwh"]),
+            *(money(row[name]) for name in amounts),
         )
         for row in statement.lines.to_pylist()
     ]  # fmt: skip
     foot = [kwh(column_sum(statement.lines, name), 3) for name in ("ordered_wqh", "delivered_wqh")]
-    foot += ["", *(number(eur(column_sum(statement.lines, name)), 6) for name in amounts)]
+    foot += ["", *(money(column_sum(statement.lines, name)) for name in amounts)]
     table = sheet_table(
         [
             "from",

@@ -4,14 +4,18 @@ from pathlib import Path
 from typing import Any
 
 import flexcore
+from flexcore.metering.reading_layout import published
 from flexcore.settlement.statement import RunFacts
 from flexcore.settlement.terms import SettlementTerms
-from flexcore.study.report.columns import eur, mwh, number
+from flexcore.study.report.columns import mwh, number
 from flexcore.study.report.page import Section, esc, fact_list, html_table
 from flexcore.study.report.style import CSS, LIGHT
+from flexcore.units import to_eur
 
 #: Markets as a reader knows them.
 MARKET = {"local": "local (DSO)", "global": "global (TSO)"}
+#: Sections that begin a page on paper.
+_ANNEXES = ("lines", "pods")
 _AMOUNTS = {
     "pay_ueur": "pay",
     "penalty_ueur": "penalty",
@@ -36,12 +40,14 @@ td.k,th.k{white-space:nowrap}
 .chart{display:block;width:100%;min-width:600px;height:auto;margin:.3rem 0}
 .chart text{font:11px system-ui,sans-serif;fill:var(--muted)}
 details summary{cursor:pointer;font-weight:600;font-size:.9rem;padding:.2rem 0}
+#lines table{font-size:.7rem}#lines th{font-size:.66rem}#lines th,#lines td{padding-left:.22rem;padding-right:.22rem}
 .yes{color:var(--green);font-weight:600}.no{color:var(--red);font-weight:600}
 @media print{.head,main,footer{max-width:none;padding-left:0;padding-right:0}section{margin:0 0 .55rem;padding:0}
 h1{font-size:16pt}h2{font-size:11pt}body{font-size:9pt}.tile{border:1px solid var(--line);padding:.3rem .5rem}
 .tile b{font-size:12pt}.head{padding-top:0}.annex{break-before:page}.facts div{padding:.1rem 0}
 p{margin:.15rem 0 .3rem}.sub{margin-bottom:.4rem}
-table,table.dense{font-size:7pt}th,.dense th{font-size:6.6pt}th,td,.dense th,.dense td{padding:.06rem .22rem}
+table,table.dense,#lines table{font-size:7pt}#lines th{font-size:6.6pt}
+th,.dense th{font-size:6.6pt}th,td,.dense th,.dense td{padding:.06rem .22rem}
 .cap,.facts div,.lead,.note{font-size:7.5pt}.tiles{grid-template-columns:repeat(auto-fit,minmax(130px,1fr));gap:.4rem}
 .tile .name,.tile .more{font-size:7.5pt}.chart{min-width:0}thead{display:table-header-group}
 :root,:root:not([data-theme=light]){color-scheme:light;"""
@@ -53,7 +59,8 @@ table,table.dense{font-size:7pt}th,.dense th{font-size:6.6pt}th,td,.dense th,.de
 def write_sheet(path: str | Path, kind: str, name: str, sub: list[str], sections: list[Section]) -> Path:
     """Write a sheet: its kind, whose it is, a line below, and its sections; returns the file."""
     body = "\n".join(section.to_html() for section in sections)
-    body = body.replace('<section id="pods">', '<section id="pods" class="annex">')
+    for annex in _ANNEXES:
+        body = body.replace(f'<section id="{annex}">', f'<section id="{annex}" class="annex">')
     under = "".join(f"<span>{esc(text)}</span>" for text in sub)
     policy = "default-src 'none'; style-src 'unsafe-inline'"
     text = f"""<!DOCTYPE html>
@@ -78,7 +85,8 @@ quarter-hours and micro-euros; only what is shown is rounded.</footer>
 """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(text, encoding="utf-8")
+    with published(target) as temporary:
+        temporary.write_text(text, encoding="utf-8")
     return target
 
 
@@ -96,6 +104,18 @@ def shown_amounts(table: Any) -> list[str]:
 def amount_label(name: str) -> str:
     """Return the head of a column of amounts; one that is not known keeps its name."""
     return f"{_AMOUNTS.get(name, name.removesuffix('_ueur').replace('_', ' '))} EUR"
+
+
+def money(ueur: int, digits: int = 6) -> str:
+    """Return an amount in EUR, exact to the last digit; half-even where fewer digits are shown."""
+    shown = f"{to_eur(ueur):,.{digits}f}"
+    return shown if shown.strip("-0.,") else shown.lstrip("-")
+
+
+def price(ueur_per_mwh: int) -> str:
+    """Return a price in EUR/MWh with all of its decimals, two at least."""
+    whole, _, part = money(ueur_per_mwh).partition(".")
+    return f"{whole}.{part.rstrip('0').ljust(2, '0')}"
 
 
 def kwh(wqh: int, digits: int = 2) -> str:
@@ -116,10 +136,12 @@ def terms_section(terms: tuple[SettlementTerms, ...]) -> Section:
     """Return the terms that were applied."""
     parts = []
     for one in terms:
-        price = one.price_ueur_per_mwh
         points = ", ".join(f"{_percent(f)} at {_percent(r)}" for r, f in one.factor_ppm)
         facts = [
-            ("price of energy", "as offered" if price is None else number(eur(price), 2, "EUR/MWh")),
+            (
+                "price of energy",
+                "as offered" if one.price_ueur_per_mwh is None else f"{price(one.price_ueur_per_mwh)} EUR/MWh",
+            ),
             ("paid up to", f"{_percent(one.cap_ppm)} of the order"),
             ("pay factor", "none" if one.factor_ppm == ((0, 1_000_000),) else points),
             ("pay factor looks at", {"line": "the market time unit"}.get(one.factor_scope, f"the {one.factor_scope}")),
@@ -127,14 +149,14 @@ def terms_section(terms: tuple[SettlementTerms, ...]) -> Section:
                 "cap and shortfall look at",
                 {"unit": "the market time unit"}.get(one.measured_per, f"each {one.measured_per.replace('_', '-')}"),
             ),
-            ("penalty", number(eur(one.penalty_ueur_per_mwh), 2, "EUR/MWh missing")),
+            ("penalty", f"{price(one.penalty_ueur_per_mwh)} EUR/MWh missing"),
             ("tolerance", f"{_percent(one.tolerance_ppm)} of the order"),
             *(
                 [("penalties of a period", f"up to {_percent(one.penalty_cap_ppm)} of its availability pay")]
                 if one.penalty_cap_ppm is not None
                 else []
             ),
-            ("availability", number(eur(one.availability_ueur_per_mw_h), 2, "EUR/MW and hour")),
+            ("availability", f"{price(one.availability_ueur_per_mw_h)} EUR/MW and hour"),
             ("wrong way", "counts against the aggregate" if one.netting == "aggregate" else "counts as zero"),
             ("source", one.source or "not said"),
         ]
