@@ -325,3 +325,27 @@ def test_a_cited_run_of_other_aggregates_is_refused(day):
     bsp = str(day.bsp_ids[day.bsp_of_aggregate[lines.aggregate[0]]])
     with pytest.raises(SettlementError, match="FX-S041"):
         bsp_statement(dataclasses.replace(day, run=run), bsp, cited=[before])
+
+
+def test_several_days_are_charted_by_the_clock(day, tmp_path):
+    bsp = str(day.bsp_ids[day.bsp_of_aggregate[day.run.result.lines.aggregate[0]]])
+    found = bsp_statement(day, bsp)
+    # a second day on which every unit is another hour, as after a change of the clock
+    at = found.lines.column_names.index("start")
+    other = found.lines.set_column(at, "start", pa.array(["02:00 CET"] * found.lines.num_rows))
+    both = dataclasses.replace(found, lines=pa.concat_tables([found.lines, other]), runs=found.runs * 2)
+    raw = write_bsp_statement(both, tmp_path / "x.html").read_text(encoding="utf-8")
+    ordered = sum(found.lines.column("ordered_wqh").to_pylist())
+    ordered += sum(row["ordered_wqh"] for row in found.lines.to_pylist() if row["start"] == "02:00")
+    assert f"<title>02:00: ordered {ordered / 4000:,.2f} kWh" in raw
+    assert "all 2 days together" in raw
+
+
+def test_the_invoice_is_the_sum_that_it_shows(day, tmp_path):
+    bsp = str(day.bsp_ids[day.bsp_of_aggregate[day.run.result.lines.aggregate[0]]])
+    found = bsp_statement(day, bsp)
+    page = Page(write_bsp_statement(found, tmp_path / "x.html"))
+    for row in found.accounts.to_pylist():
+        assert row["pay_ueur"] - row["penalty_ueur"] + row["availability_ueur"] == row["net_ueur"]
+        for name in ("pay_ueur", "penalty_ueur", "net_ueur"):
+            assert money(row[name]) in page.shown

@@ -1,5 +1,6 @@
 """The statement of a BSP for a period as a page for paper and screen; no script, no network."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ from flexcore.study.report.statement_sheet import (
     terms_section,
     write_sheet,
 )
+
+#: How amounts make the net.
+_SIGNS = {"penalty_ueur": "\N{MINUS SIGN}", "fee_ueur": "\N{MINUS SIGN}", "net_ueur": "="}
 
 
 def write_bsp_statement(statement: BspStatement, path: str | Path) -> Path:
@@ -65,33 +69,27 @@ def _invoice(statement: BspStatement) -> Section:
     part = percent(total["delivered_wqh"], total["ordered_wqh"], 1)
     n_pods = len(set(statement.pods.column("pod").to_pylist()))
     tiles.append(tile("delivered of ordered", part, "", f"{number(mwh(total['ordered_wqh']), 3)} MWh, {n_pods:,} PODs"))
-    amounts = shown_amounts(statement.accounts)
-    cells = [
-        (
-            MARKET[row["operator"]],
-            f"{row['n_lines']:,}",
-            *(number(mwh(row[name]), 3) for name in ("ordered_wqh", "delivered_wqh", "paid_wqh")),
-            *(money(row[name]) for name in amounts),
-            _cents(row["net_cents"]),
-        )
-        for row in rows
-    ]
-    foot = [
-        "all",
-        f"{column_sum(statement.accounts, 'n_lines'):,}",
-        *(number(mwh(total[name]), 3) for name in ("ordered_wqh", "delivered_wqh", "paid_wqh")),
-        *(money(column_sum(statement.accounts, name)) for name in amounts),
-        _cents(statement.net_cents),
+    shown: list[tuple[str, str, Callable[[int], str]]] = [("lines", "n_lines", "{:,}".format)]
+    shown += [(f"{name} MWh", f"{name}_wqh", _mwh) for name in ("ordered", "delivered", "paid")]
+    shown += [
+        (f"{_SIGNS.get(name, '+')} {amount_label(name)}", name, money) for name in shown_amounts(statement.accounts)
     ]
     table = sheet_table(
-        ["market", "lines", "ordered MWh", "delivered MWh", "paid MWh", *map(amount_label, amounts), "invoiced EUR"],
-        cells,
+        ["", *(MARKET[row["operator"]] for row in rows), "all"],
+        [
+            (what, *(show(row[name]) for row in rows), show(sum(row[name] for row in rows)))
+            for what, name, show in shown
+        ],
         first="k",
-        foot=foot,
+        foot=["invoiced EUR", *(_cents(row["net_cents"]) for row in rows), _cents(statement.net_cents)],
         caption="One invoice for each market; cents are rounded once, here. A negative amount is paid by the BSP.",
     )
     body = table if rows else none("Nothing was ordered from this BSP.")
     return Section("invoice", "What is paid", "", [f'<div class="tiles">{"".join(tiles)}</div>', body])
+
+
+def _mwh(wqh: int) -> str:
+    return number(mwh(wqh), 3)
 
 
 def _cents(cents: int) -> str:
@@ -99,19 +97,24 @@ def _cents(cents: int) -> str:
 
 
 def _hours(statement: BspStatement) -> Section:
-    units = statement.totals("unit").to_pylist() if statement.lines.num_rows else []
-    if not units:
+    bars: dict[tuple[int, str], list[int]] = {}
+    several = len(statement.runs) > 1
+    for row in statement.lines.select(["unit", "start", "ordered_wqh", "delivered_wqh"]).to_pylist():
+        # where the clock changes, a unit is another hour than on other days: several days are put together by the clock
+        bar = bars.setdefault((0, row["start"][:5]) if several else (row["unit"], row["start"]), [0, 0])
+        bar[0] += row["ordered_wqh"]
+        bar[1] += row["delivered_wqh"]
+    if not bars:
         return Section("hours", "Ordered and delivered", "", [none("No order.")])
-    ordered = [mwh(row["ordered_wqh"]) * 1000 for row in units]
-    delivered = [mwh(row["delivered_wqh"]) * 1000 for row in units]
-    days = "" if len(statement.runs) == 1 else f", all {len(statement.runs)} days together"
+    keys = sorted(bars)
+    places = list(range(len(keys))) if several else [unit for unit, _ in keys]
+    ordered, delivered = ([1000 * mwh(bars[key][k]) for key in keys] for k in (0, 1))
+    days = f", all {len(statement.runs)} days together" if several else ""
     lead = (
         f"By market time unit, in kWh{days}: what was ordered (outline) and what was delivered against the baseline "
         "(filled), up and down together."
     )
-    clock = dict(zip(*(statement.lines.column(name).to_pylist() for name in ("unit", "start")), strict=True))
-    names = [clock[row["unit"]] for row in units]
-    chart = hours_chart([row["unit"] for row in units], names, ordered, delivered)
+    chart = hours_chart(places, [name for _, name in keys], ordered, delivered)
     return Section("hours", "Ordered and delivered", lead, [chart])
 
 
@@ -139,7 +142,7 @@ def _aggregates(statement: BspStatement) -> Section:
             sheet_table(
                 [*heads, "lines", "ordered kWh", "delivered kWh", "delivered", *map(amount_label, amounts)],
                 cells,
-                first="." + "k" * (len(heads) - 1),
+                first="k" * len(heads),
                 dense=True,
                 foot=foot,
             )

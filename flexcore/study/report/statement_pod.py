@@ -61,7 +61,7 @@ def _summary(statement: PodStatement) -> Section:
             "share of this POD, net",
             money(total["net_ueur"]),
             "EUR",
-            "paid to the BSP, which settles with the POD",
+            f"{'paid' if total['net_ueur'] >= 0 else 'charged'} to the BSP, which settles with the POD",
         ),
         tile("ordered", kwh(total["ordered_wqh"], 3), "kWh", f"{n} quarter-hours, {n_read} of them read"),
         tile("delivered", kwh(total["delivered_wqh"], 3), "kWh", f"{part} of the order"),

@@ -40,14 +40,13 @@ td.k,th.k{white-space:nowrap}
 .chart{display:block;width:100%;min-width:600px;height:auto;margin:.3rem 0}
 .chart text{font:11px system-ui,sans-serif;fill:var(--muted)}
 details summary{cursor:pointer;font-weight:600;font-size:.9rem;padding:.2rem 0}
-#lines table{font-size:.7rem}#lines th{font-size:.66rem}#lines th,#lines td{padding-left:.22rem;padding-right:.22rem}
+table.dense{font-size:.7rem}.dense th{font-size:.66rem}.dense th,.dense td{padding-left:.22rem;padding-right:.22rem}
 .yes{color:var(--green);font-weight:600}.no{color:var(--red);font-weight:600}
 @media print{.head,main,footer{max-width:none;padding-left:0;padding-right:0}section{margin:0 0 .55rem;padding:0}
 h1{font-size:16pt}h2{font-size:11pt}body{font-size:9pt}.tile{border:1px solid var(--line);padding:.3rem .5rem}
 .tile b{font-size:12pt}.head{padding-top:0}.annex{break-before:page}.facts div{padding:.1rem 0}
 p{margin:.15rem 0 .3rem}.sub{margin-bottom:.4rem}
-table,table.dense,#lines table{font-size:7pt}#lines th{font-size:6.6pt}
-th,.dense th{font-size:6.6pt}th,td,.dense th,.dense td{padding:.06rem .22rem}
+table,table.dense{font-size:7pt}th,.dense th{font-size:6.6pt}th,td,.dense th,.dense td{padding:.06rem .22rem}
 .cap,.facts div,.lead,.note{font-size:7.5pt}.tiles{grid-template-columns:repeat(auto-fit,minmax(130px,1fr));gap:.4rem}
 .tile .name,.tile .more{font-size:7.5pt}.chart{min-width:0}thead{display:table-header-group}
 :root,:root:not([data-theme=light]){color-scheme:light;"""
