@@ -1,7 +1,6 @@
 """Large random books, and their lines a second time in Python's own integers."""
 
 from collections import defaultdict
-from fractions import Fraction
 
 import numpy as np
 
@@ -47,7 +46,8 @@ def large_book(rng, n_aggregates, *, n_steps=96, n_pods=3, largest_price=10**9):
 
 def half_even(numerator, denominator):
     """Round a quotient of Python integers, halves to even."""
-    return round(Fraction(numerator, denominator))
+    whole, rest = divmod(numerator, denominator)
+    return whole + (2 * rest > denominator or (2 * rest == denominator and whole % 2))
 
 
 def exact_lines(book, terms):

@@ -93,6 +93,18 @@ def test_a_settled_day_is_what_the_tables_hold_and_every_number_comes_out_again(
     assert made == cents
 
 
+def test_no_amount_of_the_tables_of_a_day_is_a_float(run):
+    money = [
+        (name, column)
+        for name, table in run.tables.items()
+        for column in table.schema
+        if column.name.endswith(("_ueur", "_ueur_per_mwh", "_cents", "_wqh"))
+    ]
+    assert {name for name, _ in money} >= {"settlement_lines", "settlement_pods", "statements"}
+    for name, column in money:
+        assert pa.types.is_int64(column.type), f"{name}.{column.name}"
+
+
 def test_a_run_read_back_gives_the_same_statements(run, day, tmp_path):
     run.write(tmp_path)
     again = settled_day(read_run(tmp_path))
