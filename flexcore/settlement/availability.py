@@ -309,7 +309,7 @@ def settle_availability(
     net = (D - pD) A + pD R, A = K / Q, or 0 after a refusal and below the least share; times R of the month before
     where the terms say so. pD and both products are rounded half-even, once each.
     """
-    if isinstance(terms, str):
+    if not isinstance(terms, AvailabilityTerms):
         check_option("terms", terms, tuple(AVAILABILITY_TERMS))
         terms = AVAILABILITY_TERMS[terms]
     terms.check()

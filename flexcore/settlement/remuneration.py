@@ -19,7 +19,7 @@ from flexcore.settlement.terms import SettlementTerms
 
 def named_terms(terms: str | SettlementTerms) -> SettlementTerms:
     """Return the terms of that name, or checked terms of the caller's own."""
-    if isinstance(terms, str):
+    if not isinstance(terms, SettlementTerms):
         check_option("terms", terms, tuple(TERMS))
         terms = TERMS[terms]
     terms.check()

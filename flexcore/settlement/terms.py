@@ -71,6 +71,11 @@ class SettlementTerms:
         found = Findings("settlement terms")
         numbers = [self.price_ueur_per_mwh or 0, self.penalty_ueur_per_mwh, self.availability_ueur_per_mw_h]
         numbers += [self.cap_ppm, self.tolerance_ppm, self.penalty_cap_ppm or 0]
+        if not isinstance(self.factor_ppm, tuple) or not all(
+            isinstance(point, tuple) and len(point) == 2 for point in self.factor_ppm
+        ):
+            found.add("FX-S003", "factor_ppm must be a tuple of pairs (ratio, factor)", field="factor_ppm")
+            found.raise_errors(SettlementError)
         numbers += [part for point in self.factor_ppm for part in point]
         if not all(isinstance(number, int) for number in numbers):
             found.add("FX-S003", "every number of the terms must be an int", hint="units.eur_per_mwh converts prices")

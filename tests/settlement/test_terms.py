@@ -146,3 +146,16 @@ def test_an_event_too_large_for_exact_money_is_refused():
     settle(many, many, many, "linear", **arguments)
     with pytest.raises(SettlementError, match="FX-S001"):
         settle(many, many, many, SettlementTerms(factor_scope="event"), **arguments)
+
+
+@pytest.mark.parametrize("points", [((0,),), (0, 1), [[0, 5]], ((0, 5, 6),), ([0, 5],), None])
+def test_breakpoints_that_are_no_pairs_are_refused(points):
+    with pytest.raises(SettlementError, match="FX-S003"):
+        SettlementTerms(price_ueur_per_mwh=1, factor_ppm=points).check()
+
+
+@pytest.mark.parametrize("terms", [None, 5, ["linear"], "nothing"])
+def test_what_is_no_terms_is_answered_with_the_names(terms):
+    ones = np.ones((1, 4), np.int64)
+    with pytest.raises(OptionError, match="linear"):
+        settle(ones, ones, ones, terms, direction=0, aggregate=0, operator=0)

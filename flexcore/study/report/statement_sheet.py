@@ -146,7 +146,7 @@ def terms_section(terms: tuple[SettlementTerms, ...]) -> Section:
             ("pay factor looks at", {"line": "the market time unit"}.get(one.factor_scope, f"the {one.factor_scope}")),
             (
                 "cap and shortfall look at",
-                {"unit": "the market time unit"}.get(one.measured_per, f"each {one.measured_per.replace('_', '-')}"),
+                "the market time unit" if one.measured_per == "unit" else f"each {one.measured_per.replace('_', '-')}",
             ),
             ("penalty", f"{price(one.penalty_ueur_per_mwh)} EUR/MWh missing"),
             ("tolerance", f"{_percent(one.tolerance_ppm)} of the order"),
