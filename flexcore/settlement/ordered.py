@@ -68,7 +68,8 @@ class Places(NamedTuple):
 
     def edges(self) -> tuple[list[int], list[int]]:
         """Return the units that hold rows, and where the rows of each begin and end."""
-        units = np.unique(self.place // UNIT)
+        units = self.place // UNIT
+        units = units[np.flatnonzero(np.diff(units, prepend=-1))]  # `place` ascends
         edges = np.searchsorted(self.place, np.append(units * UNIT, np.iinfo(np.int64).max))
         return units.tolist(), edges.tolist()
 

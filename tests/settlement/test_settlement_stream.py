@@ -38,7 +38,9 @@ from flexcore.settlement import (
     order_rows,
     ordered,
     partition,
+    run_files,
 )
+from flexcore.settlement.result import PodLines, SettlementLines
 
 RULE = BaselineRule("high", n_candidates=3, n_selected=2, min_days=1, adjustment="additive", window_steps=8)
 TERMS = SettlementTerms(price_ueur_per_mwh=70_000_000, penalty_ueur_per_mwh=110_000_000, tolerance_ppm=50_000)
@@ -426,3 +428,23 @@ def test_the_amounts_of_all_parts_together_are_bounded(tmp_path, monkeypatch):
     line = tuple(int(column[k]) for column in (lines.operator, lines.aggregate, lines.direction, lines.unit))
     assert (refused.value.codes, refused.value.findings[0].ids) == (("FX-S001",), (line,))
     assert not (tmp_path / "run").exists()
+
+
+def test_amounts_of_any_size_are_written(tmp_path):
+    rng = np.random.default_rng(17)
+    top = 2**63 - 1
+    columns = {field.name: rng.choice([-top - 1, -1, 0, 1, top], 500) for field in fields(PodLines)}
+    columns["row"] = np.arange(500)
+    lines = {
+        field.name: rng.choice([0, 1], 500).astype(np.int8) if field.name in run_files.BYTES else columns["net_ueur"]
+        for field in fields(SettlementLines)
+    }
+    with run_files.RunWriter(tmp_path, pa.array(np.arange(500))) as writer:
+        writer.append(SettlementLines(**lines), PodLines(**columns))
+    found = run_files.read_lines(tmp_path / run_files.LINES)
+    assert {field.name: getattr(found, field.name).tolist() for field in fields(found)} == {
+        name: column.tolist() for name, column in lines.items()
+    }
+    shares = run_files.read_pod_lines(tmp_path / run_files.POD_LINES, columns["pod"])
+    for name, column in columns.items():
+        assert getattr(shares, name).tolist() == column.tolist()
