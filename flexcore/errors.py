@@ -198,7 +198,6 @@ CODES: dict[str, str] = {
     "FX-S060": "orders name too many PODs and aggregates for one run",
     "FX-S061": "lines or POD lines that were written cannot be read again",
     "FX-S080": "a run that is cited is damaged: what it kept of its inputs is not what its manifest names",
-    "FX-S061": "POD lines that were written cannot be read again",
     "FX-S090": "a settlement gives a reason, but no run that it corrects",
     "FX-C001": "SimBench has no network of that code",
     "FX-C010": "the files in a folder are not those of one whole run, as it was written",
