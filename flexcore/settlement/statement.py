@@ -197,6 +197,8 @@ def bsp_statement(
     import pyarrow as pa
 
     settled = [days] if isinstance(days, SettledDay) else sorted(days, key=lambda day: str(day.day.date))
+    for day in settled:
+        day.check()
     if not any((day.bsp_ids == bsp).any() for day in settled):
         _refuse(f"no settled day knows the BSP {bsp!r}", bsp, (str(one) for day in settled for one in day.bsp_ids))
     dates = [str(day.day.date) for day in settled]
@@ -210,7 +212,6 @@ def bsp_statement(
     earlier = {run.run_id: run for run in cited}
     lines, pods, changes = [], [], []
     for day in settled:
-        day.check()
         result = day.run.result
         of_bsp = day.bsp_ids[day.bsp_of_aggregate] == bsp
         mine = np.flatnonzero(of_bsp[result.lines.aggregate])

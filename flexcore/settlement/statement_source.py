@@ -17,6 +17,12 @@ from flexcore.settlement.runs import SettlementRun
 
 Names = npt.NDArray[np.str_]
 
+#: Number of axes of the arrays of a settled day.
+_AXES = {
+    "orders_w": 2, "baseline_w": 2, "metered_w": 2, "row_price": 2, "row_operator": 1, "row_direction": 1,
+    "row_aggregate": 1, "row_pod_id": 1, "unit_of_step": 1, "aggregate_ids": 1, "bsp_ids": 1, "bsp_of_aggregate": 1,
+}  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class SettledDay:
@@ -84,12 +90,22 @@ class SettledDay:
     def check(self) -> None:
         """Raise SettlementError FX-S041 with everything in which rows, names and result do not fit together."""
         found = Findings("settled day")
+        for name, n_axes in _AXES.items():
+            if getattr(getattr(self, name), "ndim", None) != n_axes:
+                found.add("FX-S041", f"{name} is no array with {n_axes} axes", field=name)
+        found.raise_errors(SettlementError)
         n, n_steps = self.orders_w.shape
         lines, shares = self.run.result.lines, self.run.result.pod_lines
         lengths = (self.row_operator, self.row_direction, self.row_aggregate, self.row_pod_id)
         shapes = (self.baseline_w.shape, self.metered_w.shape)
         if any(len(column) != n for column in lengths) or any(shape != (n, n_steps) for shape in shapes):
             found.add("FX-S041", "the columns of the rows have different lengths")
+        if self.row_price.shape[0] not in (1, n) or self.row_price.shape[1] not in (1, n_steps):
+            found.add("FX-S041", f"row_price has shape {self.row_price.shape}, the rows ({n}, {n_steps})")
+        for name in ("aggregate_ids", "bsp_ids"):
+            ids, count = np.unique(getattr(self, name), return_counts=True)
+            if (count > 1).any():
+                found.add("FX-S041", f"{name} holds an id twice", field=name, ids=ids[count > 1])
         if len(self.unit_of_step) != n_steps or n_steps != self.day.n_steps:
             found.add("FX-S041", f"the rows have {n_steps} quarter-hours, the day {self.day.n_steps}")
         if not (self.bsp_of_aggregate >= 0).all() or not (self.bsp_of_aggregate < len(self.bsp_ids)).all():

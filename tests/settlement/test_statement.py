@@ -396,3 +396,24 @@ def test_what_does_not_fit_is_refused():
     short = dataclasses.replace(day.evidence[pod], dates=("2026-01-01",))
     with pytest.raises(SettlementError, match="FX-S041"):
         pod_statement(dataclasses.replace(day, evidence={pod: short}), pod)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("bsp_ids", lambda ids: np.repeat(ids[:1], len(ids))),
+        ("aggregate_ids", lambda ids: np.repeat(ids[:1], len(ids))),
+        ("aggregate_ids", lambda ids: ids.tolist()),
+        ("bsp_of_aggregate", lambda owner: owner.tolist()),
+        ("orders_w", lambda orders: orders[0]),
+        ("row_price", lambda price: price.ravel()),
+        ("row_price", lambda price: np.zeros((len(price) + 1, 1), np.int64)),
+    ],
+)
+def test_columns_of_the_wrong_form_are_refused_by_name(name, change):
+    day = settled(4)
+    bsp, pod = str(day.bsp_ids[0]), str(day.row_pod_id[0])
+    bad = dataclasses.replace(day, **{name: change(getattr(day, name))})
+    for draw, of in ((bsp_statement, bsp), (pod_statement, pod)):
+        with pytest.raises(SettlementError, match=rf"FX-S041.*{name}"):
+            draw(bad, of)
