@@ -270,7 +270,8 @@ def simulate_readings(
         found.add("FX-B007", "rebound_share must be one number or one for each POD, in 0..2", field="rebound_share")
     for name, number in (("rebound_delay", rebound_delay), ("rebound_steps", rebound_steps)):
         # it goes into a kernel as it is: a fraction would be cut off, a large one would point beside its arrays
-        if type(number) is not int or not 0 <= number < 1 << 31:
+        whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
+        if not whole or not 0 <= number < 1 << 31:
             found.add("FX-B007", f"{name} is {number!r}, expected a whole number from 0, below 2^31", field=name)
     if answer.size and ((answer < 0).any() or (answer > 2).any()):
         found.add("FX-B007", "response must lie in 0..2", rows=np.flatnonzero((answer < 0) | (answer > 2)))

@@ -222,6 +222,15 @@ def test_a_simulated_rebound_cannot_reach_beyond_the_day(numbers, code):
     assert caught.value.codes == (code,)
 
 
+def test_numbers_of_a_simulation_may_be_those_of_an_array():
+    orders = np.zeros_like(TODAY)
+    orders[:, 10:14] = 500
+    plain = {"seed": -1, "first_qh": 5, "rebound_delay": 2, "rebound_steps": 3}
+    drawn = {name: np.int64(number) for name, number in plain.items()}
+    once, again = (simulate_readings(TODAY, orders, rebound_share=0.5, **numbers) for numbers in (plain, drawn))
+    np.testing.assert_array_equal(once, again)
+
+
 @pytest.mark.parametrize(
     "as_given", [lambda out: out, lambda out: memoryview(out.baseline_w)], ids=["result", "buffer"]
 )
