@@ -1,8 +1,8 @@
 """Settles sparse rows group by group: the same lines, shares and digest as `settle`, without all rows at once."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import fields
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,7 +21,6 @@ from flexcore.units import exact_sum
 
 _ROWS = 16_384  # rows that are dense at a time, unless one group has more
 _SUMMED = [field.name for field in fields(SettlementTotals) if field.name != "operator"]
-C = TypeVar("C", bound=Columns)
 
 
 class Settled(NamedTuple):
@@ -117,13 +116,8 @@ class _Bound:
             refuse_lines(message, self._name, np.ones(1, np.bool_))
 
 
-def _joined(kind: type[C], parts: Sequence[C]) -> C:
-    """Return tables behind one another."""
-    columns = {}
-    for field in fields(kind):
-        none = np.zeros(0, np.int8 if field.name in BYTES else np.int64)
-        columns[field.name] = np.concatenate([none, *(getattr(part, field.name) for part in parts)])
-    return kind(**columns)
+def _columns(kind: type[Columns], n: int) -> dict[str, Any]:
+    return {field.name: np.empty(n, np.int8 if field.name in BYTES else np.int64) for field in fields(kind)}
 
 
 def settle_sparse(
@@ -149,7 +143,7 @@ def settle_sparse(
         del gone
     order, ptr = sparse.in_order()
     edges = bucket_edges(ptr)
-    totals = totals_of(_joined(SettlementLines, ()))
+    totals = totals_of(SettlementLines(**_columns(SettlementLines, 0)))
     buckets: list[bytes] = []
     bound = _Bound()
     n_pod_lines = 0
@@ -177,16 +171,33 @@ def settle_sparse(
 
 
 class Held:
-    """Lines and POD lines of all parts, in memory."""
+    """Lines and POD lines of all parts, in memory; room that nothing is written to takes none.
 
-    def __init__(self) -> None:
-        self._parts: tuple[list[SettlementLines], list[PodLines]] = ([], [])
+    Small arrays kept from each part would leave the memory between them in pieces that no later part can use.
+    """
+
+    def __init__(self, sparse: SparseRows) -> None:
+        rows = sparse.rows
+        # a row has a POD line for each market time unit with an order, and no more lines than that
+        unit = sparse.unit_of_step.astype(np.uint8)[rows.step]
+        starts = np.ones(len(unit), np.bool_)
+        starts[1:] = unit[1:] != unit[:-1]
+        starts[rows.ptr[:-1][np.diff(rows.ptr) > 0]] = True
+        n = int(np.count_nonzero(starts))
+        self._columns = {kind: _columns(kind, n) for kind in (SettlementLines, PodLines)}
+        self._n = dict.fromkeys(self._columns, 0)
 
     def append(self, lines: SettlementLines, shares: PodLines) -> None:
         """Keep a part."""
-        self._parts[0].append(lines)
-        self._parts[1].append(shares)
+        for table in (lines, shares):
+            kind = type(table)
+            at, self._n[kind] = self._n[kind], self._n[kind] + len(table)
+            for name, column in self._columns[kind].items():
+                column[at : self._n[kind]] = getattr(table, name)
 
     def tables(self) -> tuple[SettlementLines, PodLines]:
         """Return all parts as one."""
-        return _joined(SettlementLines, self._parts[0]), _joined(PodLines, self._parts[1])
+        n_lines, n_shares = self._n[SettlementLines], self._n[PodLines]
+        lines = {name: column[:n_lines] for name, column in self._columns[SettlementLines].items()}
+        shares = {name: column[:n_shares] for name, column in self._columns[PodLines].items()}
+        return SettlementLines(**lines), PodLines(**shares)

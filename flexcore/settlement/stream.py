@@ -227,7 +227,7 @@ control_excluded, touched, verify, progress
     files: tuple[str, ...] = ()
     held: tuple[SettlementLines, PodLines] | None = None
     if out is None:
-        parts_held = Held()
+        parts_held = Held(sparse)
         settled = settle_sparse(sparse, terms, missing, n_threads=n_threads, take=parts_held.append)
         held = parts_held.tables()
     else:
