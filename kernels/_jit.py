@@ -20,7 +20,7 @@ import numba
 from llvmlite import ir
 from numba import config, types
 from numba.core import cgutils
-from numba.extending import intrinsic
+from numba.extending import intrinsic, register_jitable
 
 _SCALARS = {
     "F64": types.float64,
@@ -110,7 +110,8 @@ def _enable_cache(compiled: Any) -> None:
 
 def _compile(func: Callable[..., Any], signatures: list[Any]) -> Any:
     # error_model="numpy": the default one adds a zero check to each division (20-40 %) and lets kernels raise
-    compiled = numba.njit(nogil=True, error_model="numpy")(func)
+    # kernels are called from Python only: a door for C is compiled and loaded in vain
+    compiled = numba.njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True)(func)
     if not hasattr(compiled, "disable_compile"):  # NUMBA_DISABLE_JIT=1 gives the plain function back
         return compiled
     _enable_cache(compiled)
@@ -140,8 +141,12 @@ def kernel_real(*arg_types: types.Type, returns: types.Type = types.void) -> Cal
 
 
 def inner(func: Callable[..., Any]) -> Any:
-    """Mark a function that kernels call: compiled within its caller, never on its own."""
-    return numba.njit(nogil=True, error_model="numpy")(func)
+    """Mark a function that kernels call: compiled within its caller, never on its own; from Python it is plain Python.
+
+    Nothing calls its machine code but kernels, so the doors through which Python and C would come in, a tenth of all
+    time to compile, are left out.
+    """
+    return register_jitable(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(func)
 
 
 if config.DISABLE_JIT:

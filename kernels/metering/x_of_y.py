@@ -198,7 +198,8 @@ def x_of_y(
     run_start = np.empty(n_steps, np.int64)
     run_end = np.empty(n_steps, np.int64)
     marks = np.zeros((5, padded))
-    marks[STEP] = np.arange(padded)
+    for t in range(padded):  # an assignment of a whole row compiles a message of error with it, twenty functions
+        marks[STEP, t] = t
     total = np.empty((1, padded))
     count = np.empty(n_steps, np.int64)
     order = np.empty(n_days, np.int64)

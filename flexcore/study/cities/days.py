@@ -24,6 +24,7 @@ OFFER_SIGMA = 0.15
 SESSION_SCALE = (1.0, 0.80, 0.64, 0.51, 0.41, 0.33)
 _FLEETS = ("pv", "ev", "heat_pump", "battery", "plant")
 _KEPT_DAYS = 2
+_KEPT_FORECASTS = 2  # a session asks several times for its own forecast, and for the first one beside it
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ class SyntheticDays:
     price_cap_ueur_per_mwh: int
     seed: int
     _kept: dict[tuple[str, MarketDay], tuple[Realised, Available, Floats]] = field(default_factory=dict, repr=False)
+    _forecasts: dict[tuple[MarketDay, int], Forecast] = field(default_factory=dict, repr=False)
 
     def realised(self, day: MarketDay) -> Realised:
         """Return the day as it happens without flexibility awards."""
@@ -103,17 +105,26 @@ class SyntheticDays:
         sees `SESSION_SCALE[k - 1]` of both. Between the hourly knots of the series the spread is smaller than stated.
         """
         day.firm(session)  # refuses sessions that do not exist
+        known = self._forecasts.pop((day, session), None)
+        if known is None:
+            while len(self._forecasts) >= _KEPT_FORECASTS:
+                self._forecasts.pop(next(iter(self._forecasts)), None)
+            known = self._forecast(day, session)
+        self._forecasts[day, session] = known  # the latest asked for is the last to go
+        return known
+
+    def _forecast(self, day: MarketDay, session: int) -> Forecast:
         truth = self.realised(day)
         scale = SESSION_SCALE[session - 1]
         shared = self._area_error(day)[np.maximum(self.area_of_node, 0)]
         sigma = scale * _own_sigma(np.abs(truth.p_kw).mean(axis=1))
         factor = 1.0 + scale * AREA_SIGMA * shared
-        return Forecast(
-            p_kw=truth.p_kw * factor + sigma[:, None] * self._day(day)[2],
-            q_kvar=truth.q_kvar * factor,
-            node_sigma_kw=np.repeat(sigma[:, None], day.n_steps, axis=1),
-            area_sigma=scale * AREA_SIGMA,
-        )
+        p_kw = truth.p_kw * factor + sigma[:, None] * self._day(day)[2]
+        q_kvar = truth.q_kvar * factor
+        sigma_kw = np.repeat(sigma[:, None], day.n_steps, axis=1)
+        for values in (p_kw, q_kvar, sigma_kw):  # all who ask get the same arrays
+            values.setflags(write=False)
+        return Forecast(p_kw, q_kvar, sigma_kw, area_sigma=scale * AREA_SIGMA)
 
     def history_w(self, day: MarketDay, n_days: int, pods: npt.ArrayLike | None = None) -> Int32s:
         """Return readings of the days before, oldest first, on the clock of `day`."""
