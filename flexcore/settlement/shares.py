@@ -32,12 +32,16 @@ def _clip(terms: SettlementTerms) -> int:
     return int(terms.netting == "pod")
 
 
+def _period(book: Book, terms: SettlementTerms) -> Int64s:
+    """Return what cap and shortfall of each column are measured over."""
+    return {"unit": book.unit_of_step, "half_hour": book.step // 2, "quarter_hour": book.step}[terms.measured_per]
+
+
 def sum_groups(book: Book, terms: SettlementTerms, n_threads: int) -> LineSums:
     """Sum the energies of each line."""
     from flexcore.kernels.settlement.remuneration import sum_lines
 
-    periods = {"unit": book.unit_of_step, "half_hour": book.step // 2, "quarter_hour": book.step}
-    period, owed = periods[terms.measured_per], ONE_PPM - terms.tolerance_ppm
+    period, owed = _period(book, terms), ONE_PPM - terms.tolerance_ppm
     n_groups = len(book.ptr) - 1
     sums = [np.empty((n_groups, book.n_units), np.int64) for _ in range(N_ENERGIES + 1)]
 
@@ -67,12 +71,14 @@ def share_pods(
     total = int(ptr[-1])
     begin = np.zeros((n_groups, book.n_units), np.int64)
     begin[sums.group, sums.unit] = ptr[:-1]
-    row, ordered, delivered, available = (np.empty(total, np.int64) for _ in range(4))
+    row, ordered, delivered, available, short = (np.empty(total, np.int64) for _ in range(5))
+    period = _period(book, terms)
 
     def task(g0: int, g1: int) -> None:
         list_entries(
             book.orders, book.baseline, book.metered, book.available, book.estimated, book.direction,
-            book.unit_of_step, book.ptr, book.rows, begin, _clip(terms), g0, g1, row, ordered, delivered, available,
+            book.unit_of_step, period, book.ptr, book.rows, begin, _clip(terms), g0, g1, row, ordered, delivered,
+            available, short,
         )  # fmt: skip
 
     run_chunks(task, n_groups, n_threads=n_threads, chunk=_GROUPS)
@@ -92,7 +98,7 @@ def share_pods(
         )
         return part
 
-    weights = [delivered, ordered - delivered, available]
+    weights = [delivered, short, available]
     if split_by != "delivered":
         weights = [book.share[row]] * 3
     if split_by == "factors" and total:

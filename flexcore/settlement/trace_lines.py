@@ -9,7 +9,7 @@ from flexcore.metering.readings import MISSING_W
 from flexcore.settlement.period import PeriodSettlement
 from flexcore.settlement.result import PodLines, SettlementLines, SettlementResult
 from flexcore.settlement.statement_source import SettledDay
-from flexcore.settlement.terms import ONE_PPM
+from flexcore.settlement.terms import ONE_PPM, SettlementTerms
 from flexcore.settlement.trace_numbers import factor_again, half_even_int, shares_again
 from flexcore.settlement.trace_steps import TraceStep
 from flexcore.units import LOCAL, UP, WQH_PER_MWH
@@ -114,7 +114,7 @@ def _energy(day: SettledDay, line: int) -> LineEnergy:
             n_estimated += guessed
             power = min(power, order) if guessed else power
             delivered += max(power, 0) if terms.netting == "pod" else power
-        period = {"unit": 0, "half_hour": t // 2, "quarter_hour": t}[terms.measured_per]
+        period = _period(terms, t)
         before = periods.get(period, (0, 0))
         periods[period] = before[0] + ordered, before[1] + delivered
     whole = sum(o for o, _ in periods.values()), sum(d for _, d in periods.values())
@@ -126,6 +126,30 @@ def _energy(day: SettledDay, line: int) -> LineEnergy:
             paid += max(counts, 0)
             short += max(ordered * (ONE_PPM - terms.tolerance_ppm) // ONE_PPM - delivered, 0)
     return LineEnergy(*whole, counted, paid, short, n_missing, n_estimated, value)
+
+
+def _own_gaps(day: SettledDay, line: int, rows: Any) -> list[int]:
+    """What each row of a line delivered below its orders, in the periods over which the terms measure."""
+    lines, terms = day.run.result.lines, day.run.result.terms
+    sign = 1 if lines.direction[line] == UP else -1
+    steps = np.flatnonzero(day.unit_of_step == lines.unit[line]).tolist()
+    found = []
+    for row in rows.tolist():
+        gaps: dict[int, int] = {}
+        for t in steps:
+            order, base, read = (int(table[row, t]) for table in (day.orders_w, day.baseline_w, day.metered_w))
+            power = 0 if MISSING_W in (base, read) or not order else sign * (base - read)
+            power = min(power, order) if day.estimated(row, t) else power
+            power = max(power, 0) if terms.netting == "pod" else power
+            period = _period(terms, t)
+            gaps[period] = gaps.get(period, 0) + order - power
+        found.append(sum(max(gap, 0) for gap in gaps.values()))
+    return found
+
+
+def _period(terms: SettlementTerms, step: int) -> int:
+    """What cap and shortfall are measured over, within a market time unit."""
+    return {"unit": 0, "half_hour": step // 2, "quarter_hour": step}[terms.measured_per]
 
 
 def line_steps(trace: DayTrace, share: int) -> list[TraceStep]:
@@ -197,7 +221,7 @@ def line_steps(trace: DayTrace, share: int) -> list[TraceStep]:
     for name, total, table, weights, what in (
         ("pay", pay, shares, delivered, "what each POD delivered"),
         (
-            "penalty", penalty, before.pod_lines, [o - d for o, d in zip(ordered, delivered, strict=True)],
+            "penalty", penalty, before.pod_lines, _own_gaps(day, line, shares.row[inside]),
             "each POD's shortfall",
         ),
         ("availability", held, shares, available, "each POD's availability"),

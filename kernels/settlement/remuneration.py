@@ -149,17 +149,17 @@ def sum_lines(
 
 
 @kernel(
-    I32_2D, I32_2D, I32_2D, I32_2D, U8_2D, I8, I64, I64, I64, I64_2D, i64, i64, i64,
-    I64_OUT, I64_OUT, I64_OUT, I64_OUT,
+    I32_2D, I32_2D, I32_2D, I32_2D, U8_2D, I8, I64, I64, I64, I64, I64_2D, i64, i64, i64,
+    I64_OUT, I64_OUT, I64_OUT, I64_OUT, I64_OUT,
 )  # fmt: skip
 def list_entries(
-    orders, baseline, metered, available, estimated, direction, unit_of_step, ptr, rows, first, clip, g0, g1,
-    row_out, ordered_out, delivered_out, available_out,
+    orders, baseline, metered, available, estimated, direction, unit_of_step, period_of_step, ptr, rows, first, clip,
+    g0, g1, row_out, ordered_out, delivered_out, available_out, short_out,
 ):  # fmt: skip
     """Write one entry for each row and line that it takes part in, for groups g0..g1.
 
     `first`, shape (n_groups, n_units), is the position of the first entry of each line; within a line entries follow
-    `rows`.
+    `rows`. A row is short by what it delivers below its orders, over neighbouring steps of one unit and one period.
     """
     n_units = first.shape[1]
     n_steps = orders.shape[1]
@@ -175,26 +175,34 @@ def list_entries(
             down = direction[i] != 0
             for u in range(n_units):
                 entry[u] = -1
+            gap = np.int64(0)
             for t in range(n_steps):
                 offered = np.int64(available[i, t]) if has_available else np.int64(0)
                 power = np.int64(orders[i, t])
-                if power == 0 and offered == 0:
-                    continue
                 u = unit_of_step[t]
-                if entry[u] < 0:
-                    entry[u] = following[u]
-                    following[u] += 1
-                    row_out[entry[u]] = i
-                    ordered_out[entry[u]] = 0
-                    delivered_out[entry[u]] = 0
-                    available_out[entry[u]] = 0
-                p = entry[u]
-                ordered_out[p] += power
-                available_out[p] += offered
-                if power == 0 or baseline[i, t] == MISSING or metered[i, t] == MISSING:
+                if power != 0 or offered != 0:
+                    if entry[u] < 0:
+                        entry[u] = following[u]
+                        following[u] += 1
+                        row_out[entry[u]] = i
+                        ordered_out[entry[u]] = 0
+                        delivered_out[entry[u]] = 0
+                        available_out[entry[u]] = 0
+                        short_out[entry[u]] = 0
+                    p = entry[u]
+                    ordered_out[p] += power
+                    available_out[p] += offered
+                    gap += power
+                    if power != 0 and baseline[i, t] != MISSING and metered[i, t] != MISSING:
+                        guessed = has_estimated and estimated[i, t] != 0
+                        value = _credited_w(power, baseline[i, t], metered[i, t], down, guessed, clip)
+                        delivered_out[p] += value
+                        gap -= value
+                if t + 1 < n_steps and unit_of_step[t + 1] == u and period_of_step[t + 1] == period_of_step[t]:
                     continue
-                guessed = has_estimated and estimated[i, t] != 0
-                delivered_out[p] += _credited_w(power, baseline[i, t], metered[i, t], down, guessed, clip)
+                if gap > 0:
+                    short_out[entry[u]] += gap
+                gap = np.int64(0)
 
 
 @inner

@@ -102,6 +102,7 @@ def settle(rows, terms, unit_of_step, split_by="delivered"):
             line.setdefault("estimated", 0)
             line.setdefault("quarters", {})
             pod = pods.setdefault((key, row["pod"]), {"ordered": 0, "delivered": 0, "available": 0})
+            gaps = pod.setdefault("gaps", {})
             for entry in (line, pod):
                 entry["ordered"] += ordered
                 entry["available"] += available
@@ -109,6 +110,8 @@ def settle(rows, terms, unit_of_step, split_by="delivered"):
                 continue
             line["value"] += ordered * row["price"][step]
             line["quarters"].setdefault(step, [0, 0])[0] += ordered
+            period = {"unit": 0, "half_hour": step // 2, "quarter_hour": step}[terms.measured_per]
+            gaps[period] = gaps.get(period, 0) + ordered
             if row["baseline"][step] is None or row["metered"][step] is None:
                 line["missing"] += 1
                 continue
@@ -122,6 +125,7 @@ def settle(rows, terms, unit_of_step, split_by="delivered"):
             line["delivered"] += delivered
             line["quarters"][step][1] += delivered
             pod["delivered"] += delivered
+            gaps[period] -= delivered
 
     for line in lines.values():
         line["counted"], line["paid"], line["shortfall"] = line_energies(line.pop("quarters"), terms)
@@ -148,7 +152,7 @@ def settle(rows, terms, unit_of_step, split_by="delivered"):
         even = [1] * len(entries)
         weights = {
             "pay": [max(entry["delivered"], 0) for entry in entries],
-            "penalty": [max(entry["ordered"] - entry["delivered"], 0) for entry in entries],
+            "penalty": [sum(max(gap, 0) for gap in entry.pop("gaps").values()) for entry in entries],
             "availability": [entry["available"] for entry in entries],
         }
         if split_by == "equal":
