@@ -144,6 +144,19 @@ def as_int(
     return array if raw.ndim else array.reshape(())
 
 
+def int_per_row(
+    values: npt.ArrayLike,
+    name: str,
+    n_rows: int,
+    *,
+    dtype: npt.DTypeLike = np.int64,
+    lo: int | None = None,
+    hi: int | None = None,
+) -> npt.NDArray[Any]:
+    """Return one integer for each row, where one number may stand for all; refusals are those of `as_int`."""
+    return as_int(for_each(values, name, n_rows), name, dtype=dtype, shape=(n_rows,), lo=lo, hi=hi)
+
+
 def as_bool(values: npt.ArrayLike, name: str, *, shape: Shape | None = None) -> npt.NDArray[np.bool_]:
     """Return `values` as a C-contiguous bool array; what is not True or False is refused: any text would be True.
 

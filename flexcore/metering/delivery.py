@@ -3,11 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.arrays import as_int, for_each
+from flexcore.arrays import as_int, int_per_row
 from flexcore.chunks import run_chunks
-from flexcore.errors import Findings
 from flexcore.metering.readings import as_power_w
-from flexcore.units import DOWN, UP
 
 #: Marks a quarter-hour whose delivery is not known: no reading or no baseline.
 MISSING_DELIVERED = int(np.iinfo(np.int64).min)
@@ -50,8 +48,7 @@ def delivered_volume(
 
     baseline = as_power_w(baseline_w, "baseline_w", shape=(None, None))
     metered = as_power_w(metered_w, "metered_w", shape=baseline.shape)
-    n = len(baseline)
-    way = as_int(for_each(direction, "direction", n), "direction", dtype=np.int8, shape=(n,), lo=UP, hi=DOWN)
+    way = int_per_row(direction, "direction", len(baseline), dtype=np.int8, lo=0, hi=1)
     delivered = np.empty(baseline.shape, np.int64)
 
     def task(i0: int, i1: int) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.arrays import as_int, for_each
+from flexcore.arrays import as_int, for_each, int_per_row
 from flexcore.errors import Findings, ValidationError
 from flexcore.market_day import MarketDay
 from flexcore.units import GLOBAL, LOCAL
@@ -66,8 +66,8 @@ class EventRuns:
         # absolute quarter-hours of the years 1..9999 fit 2^40 many times over: no sum below can overflow
         first = as_int(first_qh, "first_qh", shape=(n,), lo=-(1 << 40), hi=1 << 40)
         end = as_int(end_qh, "end_qh", shape=(n,), lo=-(1 << 40), hi=1 << 40)
-        side = as_int(for_each(operator, "operator", n), "operator", dtype=np.int8, shape=(n,), lo=LOCAL, hi=GLOBAL)
-        power = as_int(for_each(power_w, "power_w", n), "power_w", shape=(n,), lo=0, hi=_LARGEST_W)
+        side = int_per_row(operator, "operator", n, dtype=np.int8, lo=LOCAL, hi=GLOBAL)
+        power = int_per_row(power_w, "power_w", n, lo=0, hi=_LARGEST_W)
         own = for_each(-1 if after_steps is None else after_steps, "after_steps", n)
         after = as_int(own, "after_steps", shape=(n,), lo=-1, hi=_LARGEST_W)
         found = Findings("events", n)
@@ -154,7 +154,7 @@ class EventRuns:
         orders = as_int(orders_w, "orders_w", shape=(None, None), lo=-_LARGEST_W, hi=_LARGEST_W)
         day.check_steps(orders.shape[1], "orders_w")
         rows = as_int(pod, "pod", shape=(len(orders),), lo=0)
-        sides = as_int(for_each(operator, "operator", len(orders)), "operator", dtype=np.int8, shape=(len(orders),))
+        sides = int_per_row(operator, "operator", len(orders), dtype=np.int8)
         change = np.ones((len(orders), day.n_steps + 1), np.bool_)
         change[:, 1:-1] = orders[:, 1:] != orders[:, :-1]
         # where a run begins and where one ends, both row by row in the order of time: the k-th belong together

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.arrays import as_array, as_bool, as_int, for_each
+from flexcore.arrays import as_array, as_bool, as_int, int_per_row
 from flexcore.errors import Findings, StateError, ValidationError, check_option
 from flexcore.metering.monitoring_alarms import Sums, step_alarms
 from flexcore.metering.monitoring_rules import MONITOR_RULES, MonitorRule
@@ -78,7 +78,7 @@ def set_points(baseline_w: npt.ArrayLike, ordered_w: npt.ArrayLike, *, direction
     given = as_array(baseline_w, "baseline_w")
     base = as_int(given, "baseline_w", shape=(None,) * max(given.ndim, 1))
     ordered = as_int(ordered_w, "ordered_w", shape=base.shape, lo=0)
-    way = as_int(for_each(direction, "direction", len(base)), "direction", shape=base.shape[:1], lo=UP, hi=DOWN)
+    way = int_per_row(direction, "direction", len(base), lo=UP, hi=DOWN)
     sign = np.where(way == UP, -1, 1).reshape(-1, *[1] * (base.ndim - 1))
     return np.where((ordered > 0) & (base != MISSING_W), base + sign * ordered, MISSING_W)
 

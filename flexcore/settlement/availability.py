@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.arrays import as_bool, as_int
+from flexcore.arrays import as_bool, as_int, int_per_row
 from flexcore.chunks import run_chunks
 from flexcore.errors import Findings, SettlementError, check_option
 from flexcore.market.long_term import AvailabilityDue, ContractBook
@@ -132,10 +132,10 @@ def measured_availability(
     none = np.zeros((0, baseline.shape[1]), np.int32)
     metered = none if metered_w is None else as_power_w(metered_w, "metered_w", shape=baseline.shape)
     orders = none if orders_w is None else as_int(orders_w, "orders_w", dtype=np.int32, shape=baseline.shape, lo=0)
-    way = as_int(np.broadcast_to(np.asarray(direction), n_rows), "direction", dtype=np.int8, lo=0, hi=1)
+    way = int_per_row(direction, "direction", n_rows, dtype=np.int8, lo=0, hi=1)
     limit = 2**40
     least, most = (
-        as_int(np.broadcast_to(np.asarray(value), n_rows), name, shape=(n_rows,), lo=-limit, hi=limit)
+        int_per_row(value, name, n_rows, lo=-limit, hi=limit)
         for value, name in ((least_w, "least_w"), (most_w, "most_w"))
     )
     available = np.empty(baseline.shape, np.int64)
@@ -319,11 +319,7 @@ def settle_availability(
     of_aggregate = as_int(aggregate, "aggregate", shape=(None,))
     if len(of_aggregate) < n_contracts:
         of_aggregate = as_int(aggregate, "aggregate", shape=(n_contracts,))
-    buyer = np.asarray(operator)
-    buyer = as_int(
-        np.broadcast_to(buyer, of_aggregate.shape) if not buyer.ndim else buyer, "operator", dtype=np.int8, lo=LOCAL,
-        hi=GLOBAL, shape=of_aggregate.shape,
-    )  # fmt: skip
+    buyer = int_per_row(operator, "operator", len(of_aggregate), dtype=np.int8, lo=LOCAL, hi=GLOBAL)
     good = kept.kept * ONE_PPM >= terms.least_ppm * kept.quarters
     if terms.refusal_loses:
         good &= kept.refused == 0

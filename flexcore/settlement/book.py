@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.arrays import as_bool, as_int
+from flexcore.arrays import as_bool, as_int, int_per_row
 from flexcore.chunks import run_chunks
 from flexcore.errors import Findings, SettlementError
 from flexcore.metering.readings import Int32s, as_power_w
@@ -78,19 +78,15 @@ def make_book(
         if not guessed[orders > 0].any():
             guessed = guessed[:0]
 
-    def per_row(values: npt.ArrayLike, name: str, **limits: Any) -> npt.NDArray[Any]:
-        array = np.asarray(values)
-        return as_int(np.broadcast_to(array, n_rows) if not array.ndim else array, name, shape=(n_rows,), **limits)
-
-    way = per_row(direction, "direction", dtype=np.int8, lo=0, hi=1)
-    buyer = per_row(operator, "operator", dtype=np.int8, lo=LOCAL, hi=GLOBAL)
-    group_id = per_row(aggregate, "aggregate")
-    key = per_row(np.arange(n_rows) if pod is None else pod, "pod")
+    way = int_per_row(direction, "direction", n_rows, dtype=np.int8, lo=0, hi=1)
+    buyer = int_per_row(operator, "operator", n_rows, dtype=np.int8, lo=LOCAL, hi=GLOBAL)
+    group_id = int_per_row(aggregate, "aggregate", n_rows)
+    key = int_per_row(np.arange(n_rows) if pod is None else pod, "pod", n_rows)
     share = np.zeros(0, np.int64) if split == "delivered" else np.ones(n_rows, np.int64)
     if (factor is None) == (split == "factors"):
         refuse("FX-S010", "split_factor_ppm goes with split='factors', and with no other")
     if factor is not None:
-        share = per_row(factor, "split_factor_ppm", lo=0, hi=ONE_PPM)
+        share = int_per_row(factor, "split_factor_ppm", n_rows, lo=0, hi=ONE_PPM)
     unit = checked_units(np.arange(n_steps) // 4 if unit_of_step is None else unit_of_step, n_steps)
     active = np.zeros(n_rows, np.uint8)
     run_chunks(lambda i0, i1: find_active(orders, available, i0, i1, active), n_rows, n_threads=1, chunk=_ROWS)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.arrays import as_int
+from flexcore.arrays import as_int, int_per_row
 from flexcore.errors import Findings, SettlementError
 from flexcore.market.long_term import ContractBook
 from flexcore.market_day import MarketDay
@@ -134,9 +134,7 @@ def contract_availability(
     of = as_int(contract, "contract", shape=(None,), lo=0, hi=book.n_contracts - 1)
     at = as_int(row, "row", shape=of.shape, lo=0, hi=len(power) - 1)
     part = as_int(weight, "weight", shape=of.shape, lo=0, hi=_MAX_W)
-    buyer = np.asarray(operator)
-    buyer = np.broadcast_to(buyer, book.n_contracts) if not buyer.ndim else buyer
-    buyer = as_int(buyer, "operator", shape=(book.n_contracts,), lo=LOCAL, hi=GLOBAL)
+    buyer = int_per_row(operator, "operator", book.n_contracts, lo=LOCAL, hi=GLOBAL)
     _refuse_twice(key, way, of, at, book.direction)
     # members of one POD, direction and operator share; earlier contracts come first
     order = np.lexsort((of, buyer[of], at))

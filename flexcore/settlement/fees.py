@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.arrays import as_int
+from flexcore.arrays import as_int, int_per_row
 from flexcore.errors import check_option
 from flexcore.settlement.amounts import LARGEST_UEUR, refuse, refuse_above, scaled
 from flexcore.settlement.result import Columns, Int8s, Int64s
@@ -86,11 +86,6 @@ def market_fees(
     check_option("payer", payer, ("bsp", "operator", "both", "half"))
     quantity = as_int(quantity_wqh, "quantity_wqh", shape=(None,), lo=0, hi=MAX_WQH)
 
-    def per_row(values: npt.ArrayLike, name: str, dtype: npt.DTypeLike, hi: int | None) -> npt.NDArray[np.int64]:
-        array = np.asarray(values)
-        array = np.broadcast_to(array, quantity.shape) if not array.ndim else array
-        return as_int(array, name, dtype=dtype, shape=quantity.shape, lo=0, hi=hi)
-
     if not isinstance(fee_ueur_per_mw_quarter, int) or not 0 <= fee_ueur_per_mw_quarter <= LARGEST_UEUR:
         refuse("FX-S003", "a fee must be a whole number from 0")
     fee = scaled(quantity, fee_ueur_per_mw_quarter, _W_PER_MW)
@@ -102,8 +97,13 @@ def market_fees(
         "both": (fee, fee.copy()),
         "half": (fee - fee // 2, fee // 2),
     }[payer]
+    n_rows = len(fee)
     return FeeLines(
-        per_row(market, "market", np.int8, SPOT).astype(np.int8), per_row(operator, "operator", np.int8, GLOBAL).astype(
-            np.int8
-        ), per_row(bsp, "bsp", np.int64, None).copy(), quantity.copy(), fee, seller, buyer,
-    )  # fmt: skip
+        int_per_row(market, "market", n_rows, dtype=np.int8, lo=FORWARD, hi=SPOT).copy(),
+        int_per_row(operator, "operator", n_rows, dtype=np.int8, lo=LOCAL, hi=GLOBAL).copy(),
+        int_per_row(bsp, "bsp", n_rows, lo=0).copy(),
+        quantity.copy(),
+        fee,
+        seller,
+        buyer,
+    )

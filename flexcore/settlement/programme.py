@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.arrays import as_int
+from flexcore.arrays import as_int, int_per_row
 from flexcore.chunks import run_chunks
 from flexcore.errors import Findings, check_option
 from flexcore.metering.delivery import MISSING_DELIVERED
@@ -116,14 +116,9 @@ def programme_correction(
     if bad.any():
         refuse("FX-S001", f"a delivered power is larger than {_MAX_W} W", rows=np.flatnonzero(bad.any(axis=1)))
 
-    def per_row(values: npt.ArrayLike, name: str, dtype: npt.DTypeLike, lo: int | None, hi: int | None) -> Any:
-        array = np.asarray(values)
-        array = np.broadcast_to(array, len(accepted)) if not array.ndim else array
-        return as_int(array, name, dtype=dtype, shape=(len(accepted),), lo=lo, hi=hi)
-
-    way = per_row(direction, "direction", np.int8, UP, DOWN)
-    buyer = per_row(operator, "operator", np.int8, LOCAL, GLOBAL)
-    own = per_row(unit, "unit", np.int64, None, None)
+    way = int_per_row(direction, "direction", len(accepted), dtype=np.int8, lo=UP, hi=DOWN)
+    buyer = int_per_row(operator, "operator", len(accepted), dtype=np.int8, lo=LOCAL, hi=GLOBAL)
+    own = int_per_row(unit, "unit", len(accepted))
     if missing == "refuse":
         gone = ((delivered == MISSING_DELIVERED) & (accepted > 0)).any(axis=1)
         if gone.any():

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.arrays import as_int
+from flexcore.arrays import as_int, int_per_row
 from flexcore.errors import Findings
 from flexcore.settlement.amounts import ratio_ppm, refuse, scaled
 from flexcore.settlement.result import Columns, Int64s
@@ -71,7 +71,7 @@ def reserve_premium(contracted_w: npt.ArrayLike, hours: npt.ArrayLike) -> Int64s
         [micro-EUR a year]
     """
     power = as_int(contracted_w, "contracted_w", shape=(None,), lo=0, hi=2**40)
-    length = as_int(np.broadcast_to(np.asarray(hours), power.shape), "hours", lo=1, hi=FULL_HOURS)
+    length = int_per_row(hours, "hours", len(power), lo=1, hi=FULL_HOURS)
     return scaled(power, PREMIUM_UEUR_PER_MW_YEAR * length, FULL_HOURS * 1_000_000)
 
 

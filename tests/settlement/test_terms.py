@@ -94,6 +94,16 @@ def test_one_part_of_a_unit_makes_up_for_another_only_where_the_terms_measure_th
     assert measured("half_hour", [0, 1, 1, 1]) == [(100, 0, 1_000_000), (50 + 150, 100, 666_667)]
 
 
+@pytest.mark.rule("SET-03")
+def test_who_delivered_in_every_quarter_hour_pays_no_penalty_of_another_pod():
+    """100 W of each; the first gives 200 W and then nothing, the second what was ordered: 100 wqh are missing."""
+    orders, metered = np.full((2, 2), 100), -np.array([[200, 0], [100, 100]])
+    terms = SettlementTerms(price_ueur_per_mwh=0, penalty_ueur_per_mwh=4_000_000)
+    found = settle(orders, 0 * orders, metered, terms, direction=UP, aggregate=0, operator=LOCAL, unit_of_step=[0, 0])
+    assert found.lines.penalty_ueur.tolist() == [100]
+    assert found.pod_lines.penalty_ueur.tolist() == [100, 0]
+
+
 def test_presets_measure_by_the_step_of_their_market_and_judge_the_event():
     british = {"uk_dso_taper", "ssen_transition", "neso_dfs"}
     for name, terms in TERMS.items():

@@ -90,3 +90,9 @@ def test_a_fifth_test_and_a_test_without_order_are_refused():
         reliability_tests([1], [0], aggregate=[0], year=[2022])
     with pytest.raises(SettlementError, match="FX-S003"):
         reliability_tests([1], [1], aggregate=[0], year=[2022], pass_above_ppm=0.9)
+
+
+def test_hours_of_another_length_are_refused_by_code():
+    with pytest.raises(ValidationError, match="FX-A001"):
+        reserve_premium([1, 2, 3], [4, 4])
+    assert reserve_premium([4, 8], 1).tolist() == reserve_premium([1, 2], [4, 4]).tolist()
