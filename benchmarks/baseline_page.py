@@ -2,7 +2,11 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from flexcore.metering.comparison_result import MOST_UNKNOWN, MethodComparison
 from flexcore.metering.presets import PRESETS
@@ -18,8 +22,9 @@ NAIVE = {
     "control_group": "the controls are the other profiles of the class",
     "reference": "the fixed profile is the mean of the class over the like days of the look-back",
 }
-#: Presets that need temperatures: neither the data nor an installed package has those of 2016.
+#: Presets that need temperatures, and those without that they are compared with in the heating season.
 WITH_TEMPERATURE = ("caiso_weather_match", "degree_hours")
+WITHOUT_TEMPERATURE = ("caiso_5_in_10", "caiso_10_in_10", "rolling_10", "elexon_bl01")
 #: Methods of the chart, in the order of its colours.
 SHOWN = ("elexon_bl01", "caiso_10_in_10", "high_5_of_10", "meter_before", "nominated")
 _COLOURS = ("#0072b2", "#009e73", "#d55e00", "#cc79a7", "#7f7f7f")
@@ -28,8 +33,24 @@ _LEAST, _MOST = 0.1, 2.0
 Row = dict[str, Any]
 
 
-def page(compared: MethodComparison, twins: Sequence[str], grouped: Sequence[str]) -> str:
-    """The whole page."""
+@dataclass(frozen=True, slots=True)
+class ProxyCheck:
+    """Correlation of a class's load with the coldness of the same day, and its range on days shifted by weeks."""
+
+    customer_class: str
+    same_day: float
+    least_shifted: float
+    most_shifted: float
+
+
+def page(
+    compared: MethodComparison,
+    twins: Sequence[str],
+    grouped: Sequence[str],
+    proxy: Sequence[ProxyCheck],
+    heating: npt.NDArray[np.bool_],
+) -> str:
+    """The whole page; `heating` tells which events lie in the heating season."""
     rows: list[Row] = compared.to_arrow().to_pylist()
     events = compared.events
     data = (
@@ -64,14 +85,44 @@ def page(compared: MethodComparison, twins: Sequence[str], grouped: Sequence[str
     lines += [
         "others of the class, and for sums of PODs they are not tried, whose members would be each other's controls."
     ]
-    if weather := [name for name in compared.skipped if name in WITH_TEMPERATURE]:
-        lines.append(f"\nNot measured, because the data have no temperature: {', '.join(weather)}.")
-    if other := [f"{name} ({why})" for name, why in compared.skipped.items() if name not in WITH_TEMPERATURE]:
-        lines.append(f"\nNot measured: {', '.join(other)}.")
+    if skipped := [f"{name} ({why})" for name, why in compared.skipped.items()]:
+        lines.append(f"\nNot measured: {', '.join(skipped)}.")
+    lines += ["\n## A heat pump as thermometer\n", *_thermometer(compared, proxy, heating)]
     lines += ["\n## Groups\n", *_sizes(compared, grouped)]
     for name in compared.classes:
         lines += [f"\n## {name[0].upper()}{name[1:]}\n", *_class([row for row in rows if row["class"] == name])]
     return "\n".join(lines) + "\n"
+
+
+def _thermometer(compared: MethodComparison, proxy: Sequence[ProxyCheck], heating: npt.NDArray[np.bool_]) -> list[str]:
+    """What stands for the temperatures that the data do not have, what it is worth, and what it does where it can."""
+    first, second = WITH_TEMPERATURE
+    lines = [
+        f"SimBench has no temperatures, and no installed package has those of its year. For {first} and {second} the"
+        " energy that an air-source heat pump drew on the day stands for the highest and the mean temperature of the"
+        " day: 18 degrees where it rested all day, 30 degrees less on its hardest day. The scale does not matter."
+        " SimBench has two sets of heat pumps. Those of the first are judged by the pump of the second and the reverse,"
+        " all other profiles by that of the first: nobody is judged by a profile of its own set. What this means:\n",
+        "- It is a proxy. It has no hours within the day, below freezing it draws more for each degree, and outside the"
+        " heating season (October to 15 April) it heats little but water: half of the events are on days of which it"
+        " tells next to nothing. There are no cooling degrees.",
+        "- It is the weather of the heat pumps only. The table has the correlation, in the heating season, of a"
+        " profile's daily energy with the coldness of the day, both as the difference from the mean of the like days"
+        " within three weeks (median of the class), and the range of that median if the coldness is moved by 7 to 40"
+        " days. Where the first lies within the second, loads follow this weather no more than that of other weeks,"
+        " be it that they follow none, or another one. There the two methods are tried on what temperature does not"
+        " explain.\n",
+        "| class | same day | moved |",
+        "|---|---|---|",
+    ]
+    for row in proxy:
+        moved = f"{_number(row.least_shifted)}..{_number(row.most_shifted)}"
+        lines += [f"| {row.customer_class} | {_number(row.same_day)} | {moved} |"]
+    some = compared.among(heating)
+    methods = [name for name in (*WITH_TEMPERATURE, *WITHOUT_TEMPERATURE) if name in compared.methods]
+    rows = [row for name in methods for row in some.to_arrow().to_pylist() if row["method"] == name]
+    lines += [f"\nOPI in the heating season ({len(some.events)} events):\n", *_matrix(rows, compared.classes, "opi")]
+    return lines
 
 
 def _number(value: float, digits: int = 2) -> str:

@@ -4,6 +4,7 @@ import json
 from importlib.util import find_spec
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from benchmarks import accuracy, baseline_accuracy, baseline_page
@@ -175,6 +176,19 @@ def test_the_profiles_are_distinct_and_all_classes_have_some():
     assert "ODbL" in text
 
 
+def test_no_heat_pump_is_judged_by_a_thermometer_of_its_own_set():
+    names, kinds, power, _ = baseline_accuracy.profiles()
+    by = baseline_accuracy.thermometer_of(names, kinds)
+    sets = [name[-2:] for name in baseline_accuracy.THERMOMETERS]
+    pumps = [k for k, kind in enumerate(kinds) if kind == "heat pump"]
+    assert {(names[k][-2:], sets[by[k]]) for k in pumps} == {("_1", "_2"), ("_2", "_1")}
+    assert not np.delete(by, pumps).any()
+    daily = baseline_accuracy.temperatures()
+    assert (daily.min(axis=1) == -12.0).all()
+    energy = power[names.index(baseline_accuracy.THERMOMETERS[1])].sum(axis=1, dtype=np.int64)
+    assert (np.argsort(-daily[1], kind="stable") == np.argsort(energy, kind="stable")).all()
+
+
 def test_the_page_of_baselines_and_its_chart_are_written(tmp_path, monkeypatch):
     few = tuple(PRESETS)[:3]
     compared = baseline_accuracy.compare(1, few)
@@ -183,5 +197,6 @@ def test_the_page_of_baselines_and_its_chart_are_written(tmp_path, monkeypatch):
     monkeypatch.setattr(baseline_accuracy, "CHART", tmp_path / "page.svg")
     baseline_accuracy.write_table([])
     text = (tmp_path / "page.md").read_text(encoding="utf-8")
-    assert all(text.count(f"\n| {name} |") == 18 for name in few)  # five summary tables and one of each class
+    for name in few:  # five summary tables, one of each class, and that of the heating season
+        assert text.count(f"\n| {name} |") == 18 + (name in baseline_page.WITHOUT_TEMPERATURE)
     assert ElementTree.parse(tmp_path / "page.svg").getroot().tag.endswith("svg")

@@ -27,7 +27,7 @@ def compare_methods(
     presets: Mapping[str, BaselineRule] | Sequence[str] | None = None,
     classes: npt.ArrayLike | None = None,
     pods: npt.ArrayLike | None = None,
-    inputs: Mapping[str, DayInput] | None = None,
+    inputs: Mapping[str, DayInput | Mapping[str, DayInput]] | None = None,
     group_sizes: Sequence[int] = (),
     n_groups: int = 100,
     grouped: npt.ArrayLike | None = None,
@@ -47,10 +47,12 @@ def compare_methods(
         Customer class of each POD; one class of all if not given.
     pods : array_like, shape (n_pods,), optional
         Keys of the PODs; positions if not given.
-    inputs : mapping of str to callable, optional
-        Further arguments of `baseline` by name, each a function of a `PlaceboDay`. Those of `NAIVE_INPUTS` that are not
-        given are taken from there: the readings of a week before as the nomination, the other PODs of the class as
-        controls, the mean of the class as its fixed profile; `pjm_match_day` gets the distance of its own.
+    inputs : mapping of str to callable or mapping, optional
+        Further arguments of `baseline` by name, each a function of a `PlaceboDay`; or by the name of a preset a mapping
+        of those that are for it alone. Those of `NAIVE_INPUTS` that are not given are taken from there: the readings
+        of a week before as the nomination, the other PODs of the class as controls, the mean of the class as its fixed
+        profile. `pjm_match_day` gets the distance of its own, and `degree_hours` all days of the look-back, those that
+        are not like the event day as days of the other type.
     group_sizes, n_groups : sequence of int, int
         For each size so many groups of distinct PODs are drawn, fewer where all PODs are in each; their baselines and
         readings are added up.
@@ -101,7 +103,13 @@ def compare_methods(
     members = [pool[draw_groups(len(pool), size, n_groups, seed=seed)] for size in group_sizes]
     where = {name: c for c, name in enumerate(names)}
     class_of = np.array([where[name] for name in kinds.tolist()], np.int64)
-    given = {k: v for k, v in NAIVE_INPUTS.items() if k in inspect.signature(baseline).parameters} | dict(inputs or {})
+    given = {k: v for k, v in NAIVE_INPUTS.items() if k in inspect.signature(baseline).parameters}
+    for_one: dict[str, Mapping[str, DayInput]] = {}
+    for name, value in (inputs or {}).items():
+        if isinstance(value, Mapping):
+            for_one[name] = value
+        else:
+            given[name] = value
     parts = [np.flatnonzero(kinds == name)[np.newaxis] for name in names] + members
     n_parts = sum(len(part) for part in parts)
     sums = np.zeros((len(rules), n_pods, len(events), N_SUMS), np.int64)
@@ -110,7 +118,7 @@ def compare_methods(
     # members of an aggregate would stand for each other: over a whole class the controls add up to the truth itself
     circular = {k for k, rule in enumerate(rules.values()) if rule.method == "control_group"}
     for e in range(len(events)):
-        for k, estimate, truth in _estimates(power, class_of, events, e, rules, given, skipped, n_threads):
+        for k, estimate, truth in _estimates(power, class_of, events, e, rules, given, for_one, skipped, n_threads):
             every = np.ones(truth.shape[1], np.bool_)
             sums[k, :, e] = error_sums(estimate, truth, every, n_threads=n_threads)
             if k in circular:
@@ -142,6 +150,7 @@ def _estimates(
     e: int,
     rules: Mapping[str, BaselineRule],
     given: Mapping[str, DayInput],
+    for_one: Mapping[str, Mapping[str, DayInput]],
     skipped: dict[str, str],
     n_threads: int,
 ) -> Iterator[tuple[int, Int32s, Int32s]]:
@@ -151,16 +160,17 @@ def _estimates(
     during = events.during[e]
     history = np.ascontiguousarray(power[:, first:day])
     blind = np.where(during, np.int32(MISSING_W), power[:, day])
-    on = PlaceboDay(power, day, first, history, blind, during, like, class_of)
+    on = PlaceboDay(power, day, first, history, blind, during, like, ~events.real_event[first:day], class_of)
     extra: dict[str, Any] = {name: value(on) for name, value in given.items()}
     truth = np.ascontiguousarray(power[:, day, during])
     for k, (name, rule) in enumerate(rules.items()):
         if name in skipped:
             continue
-        own = {key: value(on) for key, value in INPUTS_OF_PRESET.get(name, {}).items() if key not in given}
-        more = extra | own
+        own = {key: value for key, value in INPUTS_OF_PRESET.get(name, {}).items() if key not in given}
+        own |= for_one.get(name, {})
+        more = {"eligible": like} | extra | {key: value(on) for key, value in own.items()}
         try:
-            made = baseline(history, blind, during, eligible=like, preset=rule, n_threads=n_threads, **more)
+            made = baseline(history, blind, during, preset=rule, n_threads=n_threads, **more)
         except ValidationError as error:
             if set(error.codes) != {"FX-B006"}:
                 raise

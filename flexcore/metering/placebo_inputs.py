@@ -27,6 +27,9 @@ class PlaceboDay:
         `MISSING_W` during the event.
     event : ndarray of bool, shape (n_steps,)
     eligible : ndarray of bool, shape (day - first,)
+        Days of the look-back that are like the event day.
+    untouched : ndarray of bool, shape (day - first,)
+        Days of the look-back without a real event, like it or not.
     class_of : ndarray of int64, shape (n_pods,)
     """
 
@@ -37,6 +40,7 @@ class PlaceboDay:
     today_w: Int32s
     event: Bools
     eligible: Bools
+    untouched: Bools
     class_of: npt.NDArray[np.int64]
 
 
@@ -83,8 +87,11 @@ def distance_today(on: PlaceboDay) -> npt.ArrayLike:
     return match_day_distance(on.history_w, on.today_w, on.event)
 
 
-#: Preset to arguments that mean something to it alone: other rules compare days by other scores.
-INPUTS_OF_PRESET: Mapping[str, Mapping[str, DayInput]] = {"pjm_match_day": {"day_score": distance_today}}
+#: Preset to arguments that mean something to it alone: other rules compare days by other scores, or need like days.
+INPUTS_OF_PRESET: Mapping[str, Mapping[str, DayInput]] = {
+    "pjm_match_day": {"day_score": distance_today},
+    "degree_hours": {"eligible": lambda on: on.untouched, "day_off": lambda on: ~on.eligible},
+}
 
 #: Argument of `baseline` to its stand-in.
 NAIVE_INPUTS: Mapping[str, DayInput] = {

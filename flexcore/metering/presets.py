@@ -63,6 +63,11 @@ _DAYS: dict[str, BaselineRule] = {
         adjustment="additive",
         source="flexcore: High 5 of 10 with the additive form, which also holds where the load changes sign",
     ),
+    "high_5_of_10_unadjusted": BaselineRule(
+        "high",
+        n_selected=5,
+        source="flexcore: high_5_of_10 for loads whose last hours say nothing of the next ones, such as chargers",
+    ),
     "low_5_of_10": BaselineRule(
         "low",
         n_selected=5,

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -187,6 +189,43 @@ def test_own_inputs_take_the_place_of_naive_ones(events):
         readings(), events, presets=["nominated"], inputs={"nominated_w": lambda on: on.power_w[:, on.day]}
     )
     assert (right.per_pod("nominated").opi == 0.0).all()
+
+
+def test_inputs_of_one_preset_are_for_it_alone(events):
+    power = np.where(readings() == MISSING_W, 700, readings())
+    rules = {"near": PRESETS["pjm_match_day"], "far": PRESETS["pjm_match_day"]}
+    latest = {"day_score": lambda on: np.arange(on.day - on.first)[::-1].copy()}
+    made = compare_methods(power, events, presets=rules, inputs={"near": latest})
+    assert made.methods == ("near",)
+    assert "day_score" in made.skipped["far"]
+    e = 4
+    first, like = events.reference_days(e)
+    past = power[:, first : events.day[e]][:, like][:, -3:].sum(axis=1)[:, events.during[e]]
+    truth = power[:, events.day[e]][:, events.during[e]]
+    np.testing.assert_array_equal(made.sums[0, :, e, 2], (np.rint(past / 3) - truth).sum(axis=1))
+
+
+def test_a_regression_also_has_the_days_that_are_not_like_the_event_day(events):
+    """Load that follows temperature and day type exactly is met exactly; a real event is never in it."""
+    temperature = 20.0 - np.arange(60) % 11
+    off = events.day_type == 1
+    power = np.rint(1000 + 30 * (18 - np.minimum(temperature, 18)) - 200 * off).astype(np.int32)
+    power = np.repeat(np.repeat(power[np.newaxis, :, np.newaxis], 2, axis=0), 96, axis=2)
+    real = np.zeros(60, bool)
+    real[20] = True
+    power[:, 20] = 9000
+    some = placebo_events(events.day_type, real_event=real, n_per_stratum=2, least_days=5, seed=2)
+    rule = {"degree_hours": replace(PRESETS["degree_hours"], min_days=5)}
+    steps = np.repeat(temperature[:, np.newaxis], 96, axis=1)
+    weather = {
+        "temperature_c": lambda on: steps[on.first : on.day],
+        "today_temperature_c": lambda on: steps[on.day],
+    }
+    made = compare_methods(power, some, presets=rule, inputs=weather)
+    late = made.among(made.events.day >= 30)
+    assert len(late.events) > 3
+    assert late.per_pod("degree_hours").opi.max() < 1e-3
+    assert late.per_pod("degree_hours").n_unknown.sum() == 0
 
 
 def test_bad_input_is_refused(events):
