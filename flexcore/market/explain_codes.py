@@ -34,7 +34,7 @@ _REASONS: tuple[tuple[str, str], ...] = (
     ("exclusive", "excludes another offer that was taken"),
     ("not_priced", "keeps {w} W, and no price explains it: voltage or an indivisible offer decided here"),
     ("worth_less", "costs more than a W is worth at its place under the voltage rows: {margin}"),
-    ("pods_taken", "lost {w} W in the split: an earlier line of the session uses its PODs the other way"),
+    ("pods_taken", "lost {w} W in the split: its PODs serve another line, or have not recovered"),
     ("no_offers", "there is no offer at or below it"),
     ("exhausted", "all offers at and below it come to {offered} W"),
     ("blocked", "{w} W of offers below it were not taken"),

@@ -65,8 +65,9 @@ def cleared_session(plan: Plan, record: SessionRecord) -> Cleared:
     light = plan.records[_place(plan, record) - 1].light
     assert light is not None
     assert record.selection is not None
+    assert record.selected_from is not None
     return cleared_global(
-        book,
+        record.selected_from,
         record.selection,
         light,
         zone=city.aggregates.zone[book.aggregate],
@@ -109,6 +110,7 @@ def _lost(record: SessionRecord, cleared: Cleared, holder: str | None) -> tuple[
         ("withdrawn", np.where(gone, excess, 0), holder),
         ("held", submitted - unheld, holder),
         ("not_validated", np.where(gone, 0, excess), None),
+        ("recovery", of_steps(book.quantity_w) - of_steps((record.selected_from or book).quantity_w), None),
         ("pods_taken", selected - of_steps(record.accepted_w), None),
     )
     left_w = np.maximum(record.held_w - removed_w, 0)

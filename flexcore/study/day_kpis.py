@@ -104,9 +104,9 @@ def _efficiency(city: City, plan: Plan, n_threads: int) -> list[KpiRow]:
     for record in plan.records:
         firm = record.session.firm
         cost = int(amount_ueur(_firm_wqh(record), record.book.price_ueur_per_mwh).sum())
+        offset = firm.start - record.session.plan.start
+        inside = slice(offset, offset + firm.stop - firm.start)
         if record.clearing is not None:
-            offset = firm.start - record.session.plan.start
-            inside = slice(offset, offset + firm.stop - firm.start)
             open_w = record.open_w[inside] + record.clearing.unserved_voltage_w[inside]
             cost += int(amount_ueur(open_w, UNSERVED_UEUR_PER_MWH).sum())
         if record.selection is None:
@@ -114,8 +114,7 @@ def _efficiency(city: City, plan: Plan, n_threads: int) -> list[KpiRow]:
             continue
         selection = record.selection
         wanted = np.abs(day.from_mtu(selection.wanted_w, selection.mtu))[:, firm]
-        open_w = day.from_mtu(selection.unserved_w, selection.mtu)[:, firm]
-        scheme_global += cost + int(amount_ueur(open_w, cap).sum())
+        scheme_global += cost + int(amount_ueur(record.open_w[inside], cap).sum())
         fragmented += int(amount_ueur(wanted, cap).sum())
         unlimited += _without_limits(city, plan, record, cap)
         check = record.check

@@ -194,11 +194,10 @@ def _need_and_unserved(record: SessionRecord, day: MarketDay, grid: Grid) -> tup
     if record.needs is not None:
         rows = record.needs.rows
         need[plan] = 1000.0 * least_need_kw(grid.forest, rows.lower_kw, rows.upper_kw)
-    if record.clearing is not None:
+    if record.clearing is not None or record.selection is not None:
         unserved[plan] = record.open_w
     if record.selection is not None:
         need[:] = np.abs(day.from_mtu(record.selection.wanted_w)).sum(axis=0)
-        unserved[:] = day.from_mtu(record.selection.unserved_w).sum(axis=0)
     return need, unserved
 
 

@@ -22,7 +22,7 @@ from flexcore.settlement.remuneration import settle
 from flexcore.settlement.result import SettlementResult
 from flexcore.settlement.terms import SettlementTerms
 from flexcore.study.city import City
-from flexcore.study.participants import PV
+from flexcore.study.participants import EV, PV
 from flexcore.study.planning import Plan
 from flexcore.units import DOWN, GLOBAL, LOCAL, UP, eur_per_mwh
 
@@ -41,6 +41,8 @@ TERMS = SettlementTerms(
 )
 #: Baseline of each customer group; PODs with PV have a nominated one, because no past day tells today's sun.
 PRESET = {"domestic": "high_5_of_10", "business": "mid_8_of_10", "mv": "mid_8_of_10", "producer": "nominated"}
+#: Baseline of homes with a charger: the hours before an event do not tell whether a car charges in it.
+CHARGER_AT_HOME = "high_5_of_10_unadjusted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,9 @@ def _baselines(
     Returns baselines, presets, the past days and which of them were used.
     """
     method = np.array([PRESET[category] for category in city.pods.category[pods]])
-    method[(city.pods.technology[pods] & PV) != 0] = "nominated"
+    technology = city.pods.technology[pods]
+    method = np.where((method == PRESET["domestic"]) & ((technology & EV) != 0), CHARGER_AT_HOME, method)
+    method[(technology & PV) != 0] = "nominated"
     result = np.zeros(metered_w.shape, np.int64)
     history = city.history_w(day, len(eligible.days), pods)
     used = np.zeros(history.shape[:2], np.bool_)

@@ -91,8 +91,8 @@ class Pods:
         Identifier of the certifying gateway, "" without mandate.
     declared_up_w, declared_down_w : ndarray of int64
         Flexibility as the BSP declares it at registration: often optimistic, sometimes wrong. 0 without mandate. [W]
-    activation_s : ndarray of int32
-        Time that the unit needs to act. [s]
+    activation_s, recovery_s : ndarray of int32
+        Time that the unit needs to act, and least time between two of its activations (MUT-05). [s]
     local_aggregate, global_aggregate : ndarray of int32
         Position in `City.aggregates` of the one local and the one global aggregate of the POD, -1: none (AGG-02).
     local_share_pm, global_share_pm : ndarray of int32
@@ -115,6 +115,7 @@ class Pods:
     declared_up_w: Int64s
     declared_down_w: Int64s
     activation_s: Int32s
+    recovery_s: Int32s
     local_aggregate: Int32s
     global_aggregate: Int32s
     local_share_pm: Int32s

@@ -18,12 +18,13 @@ from flexcore.grid.capability import capability
 from flexcore.grid.capability_result import CapabilityResult
 from flexcore.grid.headroom import carried_by_branches
 from flexcore.grid.needs import Needs, find_needs
-from flexcore.market.awards import sum_members
+from flexcore.market.awards import split_awards, sum_members
 from flexcore.market.clearing import LocalSelection, clear_local
 from flexcore.market.global_selection import GlobalSelection, residual_need, select_global
 from flexcore.market.grid_check import OutcomeCheck, check_outcome
-from flexcore.market.offers import OfferBook, Restatement, members_of_lines, offer_book
+from flexcore.market.offers import OfferBook, Restatement, line_power, members_of_lines, offer_book
 from flexcore.market.purchases import Purchase
+from flexcore.market.recovery import recovery_steps
 from flexcore.market.rolling import RollingMarket, StageRules, submit_before_gate
 from flexcore.market.sessions import Sequencer, Session
 from flexcore.market.slots import Slots
@@ -47,6 +48,8 @@ Progress = Callable[[str], None]
 
 #: A voltage may end this far beyond its limit before the light counts it: the resolution of the linear model.
 VOLTAGE_SLACK_PU = 1e-3
+#: Times that an MSD selects at most until what it takes leaves every POD its recovery time.
+SELECTIONS = 6
 #: Quantile of the normal distribution: needs and capabilities hold on the forecast's 95 % side.
 ONE_SIDED_95 = 1.645
 
@@ -69,12 +72,13 @@ class SessionRecord:
         Of an LFP, on the steps of the plan.
     clearing : LocalSelection or None
     open_w : ndarray of int64, shape (steps of the plan,)
-        Least activation that the thermal needs still ask for after an LFP. [W]
+        Least activation that the thermal needs still ask for after an LFP; what an MSD leaves of the TSO's need, with
+        what was selected of PODs that had not recovered. [W]
     light : TrafficLight or None
         Published by an LFP.
     capability : CapabilityResult or None
-    selection : GlobalSelection or None
-        Of an MSD.
+    selection, selected_from : GlobalSelection, OfferBook or None
+        Of an MSD, and what it selected from: `book` without the power of PODs that would still have to recover.
     check : OutcomeCheck or None
         AC check after an MSD.
     held_w : ndarray of int64, shape (n_lines, n_steps)
@@ -97,6 +101,7 @@ class SessionRecord:
     light: TrafficLight | None = None
     capability: CapabilityResult | None = None
     selection: GlobalSelection | None = None
+    selected_from: OfferBook | None = None
     check: OutcomeCheck | None = None
     held_w: Int64s = field(default_factory=lambda: np.zeros((0, 0), np.int64))
     n_slots_held: int = 0
@@ -192,7 +197,11 @@ def plan_day(
     movable = np.stack([expected.up_w, expected.down_w])
     power_w = np.minimum(ready_w, movable[None])
     books = {LOCAL: _book(city.local_lines, LOCAL, city, day), GLOBAL: _book(city.global_lines, GLOBAL, city, day)}
-    market = RollingMarket(day, books, power_w, submit=submit_before_gate(city.bsps.careless), n_threads=n_threads)
+    rest = np.zeros(city.n_pods, np.int32)
+    np.maximum.at(rest, register.units.pod, recovery_steps(register.units.recovery_s))
+    slots = Slots(city.n_pods, day.n_steps, recovery_steps=rest, n_threads=n_threads)
+    submit = submit_before_gate(city.bsps.careless)
+    market = RollingMarket(day, books, power_w, slots=slots, submit=submit, n_threads=n_threads)
     plan = Plan(city=city, day=day, register=register, power_w=power_w, market=market, n_threads=n_threads)
     local, globally = _LocalSession(plan), _GlobalSession(plan)
     market.run(
@@ -349,7 +358,7 @@ def _whole_day_capability(result: CapabilityResult, day: MarketDay, steps: slice
 class _GlobalSession:
     """MSD: the TSO's selection under light and mutual unavailability, then the DSO's AC check of the outcome."""
 
-    __slots__ = ("plan", "selection")
+    __slots__ = ("book", "plan", "selection")
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -362,22 +371,34 @@ class _GlobalSession:
         zone = city.places.zone_of_node[city.pods.node]
         n_zones = city.places.zone_ids.size
         up_w, down_w = (sum_members(market.awards_w[LOCAL, way], zone, n_zones) for way in (UP, DOWN))
-        self.selection = select_global(
-            book,
-            residual_need(needs.need_w, up_w, down_w, day, steps=session.plan),
-            light,
-            day,
-            zone=city.aggregates.zone[book.aggregate],
-            price_cap_ueur_per_mwh=needs.price_cap_ueur_per_mwh,
-        )
-        return [self.selection.accepted_w]
+        residual = residual_need(needs.need_w, up_w, down_w, day, steps=session.plan)
+        power = line_power(book, market.slots, *self.plan.power_w[GLOBAL], steps=session.plan)
+        for _ in range(SELECTIONS):
+            self.book = book
+            self.selection = select_global(
+                book,
+                residual,
+                light,
+                day,
+                zone=city.aggregates.zone[book.aggregate],
+                price_cap_ueur_per_mwh=needs.price_cap_ueur_per_mwh,
+            )
+            # the selection does not see that what it takes now has to rest later: offer less there, and select again
+            accepted = self.selection.accepted_w
+            awards = split_awards(accepted, book.indptr, book.pods, power.member_w, slots=market.slots, operator=GLOBAL)
+            if not awards.short_w.any():
+                break
+            book = book.with_quantity(np.where(awards.short_w > 0, accepted - awards.short_w, book.quantity_w))
+        return [accepted]
 
     def check(self, session: Session, purchases: tuple[Purchase, ...], market: RollingMarket) -> int:
         plan, steps = self.plan, session.plan
         forecast = plan.city.forecast(plan.day, session.number)
         record = _record(session, purchases[0])
-        record.selection = self.selection
+        record.selection, record.selected_from = self.selection, self.book
         record.reason = plan.day.from_mtu(self.selection.reason, self.selection.mtu)
+        open_w = plan.day.from_mtu(self.selection.unserved_w, self.selection.mtu).sum(axis=0)
+        record.open_w = (open_w + purchases[0].short_w.sum(axis=0))[steps]
         record.check = check_outcome(
             plan.city.grid,
             np.ascontiguousarray(forecast.p_kw[:, steps]),

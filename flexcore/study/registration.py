@@ -100,6 +100,7 @@ def _register_units(register: Register, city: City) -> None:
             "up_w": pods.declared_up_w[taking_part],
             "down_w": pods.declared_down_w[taking_part],
             "activation_s": pods.activation_s[taking_part],
+            "recovery_s": pods.recovery_s[taking_part],
         },
     )
 

@@ -156,6 +156,50 @@ def test_money_of_pods_sums_to_aggregates_and_bsps(run):
     assert by_bsp == {(row["bsp"], row["operator"]): row["net_ueur"] for row in run.tables["statements"].to_pylist()}
 
 
+def least_rests(city, plan):
+    """Fewest free quarter-hours between two requests to each POD, a request being a run of one operator."""
+    rests = np.full(city.n_pods, 999)
+    state = plan.slots.state
+    holder = np.where((state >= 1) & (state <= 4), (state.astype(int) + 1) // 2, 0)
+    for pod, row in enumerate(holder):
+        end = None
+        for step, who in enumerate(row):
+            if not who:
+                continue
+            if step == 0 or row[step - 1] != who:
+                rests[pod] = min(rests[pod], 999 if end is None else step - end)
+            end = step + 1
+    return rests
+
+
+@pytest.mark.rule("MUT-05")
+@pytest.mark.parametrize("seed", SEEDS)
+def test_no_pod_is_ordered_in_its_rebound(seed):
+    city = cities.tiny(seed=seed)
+    day = MarketDay(city.default_day)
+    resting = city.pods.recovery_s > 0
+    awake = dataclasses.replace(city, pods=dataclasses.replace(city.pods, recovery_s=0 * city.pods.recovery_s))
+    assert (least_rests(city, planned(city, day))[resting] >= 8).all()
+    assert (least_rests(awake, planned(awake, day))[resting] < 8).any()
+
+
+@pytest.mark.rule("MSD-01")
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_an_msd_accepts_and_leaves_open_is_its_need(seed):
+    city = cities.tiny(seed=seed)
+    day = MarketDay(city.default_day)
+    for record in planned(city, day).records:
+        if record.selection is None:
+            continue
+        need = np.abs(day.from_mtu(record.selection.wanted_w, record.selection.mtu)).sum(axis=0)
+        np.testing.assert_array_equal(
+            record.accepted_w.sum(axis=0)[record.session.plan] + record.open_w, need[record.session.plan]
+        )
+        offered = record.selected_from.quantity_w
+        assert (offered <= record.book.quantity_w).all()
+        assert (record.selection.accepted_w <= offered).all()
+
+
 @pytest.mark.rule("FOR-01")
 def test_forecasts_get_better_from_session_to_session(city):
     day = MarketDay(city.default_day)

@@ -28,7 +28,7 @@ def test_every_line_of_a_day_that_is_not_taken_in_full_has_a_reason():
             cleared = cleared_session(plan, record)
             offers = part.subject == OFFER
             market = offers & ~np.isin(
-                part.code, [CODE[x] for x in ("held", "withdrawn", "not_validated", "pods_taken")]
+                part.code, [CODE[x] for x in ("held", "withdrawn", "not_validated", "recovery", "pods_taken")]
             )
             assert market.sum() == (cleared.accepted_w < cleared.book.quantity_w).sum()
             assert (part.offered_w[market] - part.accepted_w[market] == part.w[market]).all()

@@ -38,6 +38,8 @@ _STYLES = (INSIDE, MIRROR, OVERLAP, MIRROR_UNLIKE, APART)
 _MOST_BSPS = 10
 _PODS_PER_BSP = 8
 _MARKET_A, _MARKET_B = 0, 1
+#: Least time between two activations of what owes energy afterwards. [s]
+_REST_S = {EV: 7200, HEAT_PUMP: 7200}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,7 @@ def market(
         declared_up_w=up,
         declared_down_w=down,
         activation_s=np.where(mandated, 60 * (1 + bits_below(seed, "activation", key, 8)), 0).astype(np.int32),
+        recovery_s=np.where(mandated, _rest_s(technology), 0).astype(np.int32),
         local_aggregate=local,
         global_aggregate=global_,
         local_share_pm=np.where(local >= 0, share, 0).astype(np.int32),
@@ -165,6 +168,14 @@ def _mandates(area: Int32s, key: Int64s, n_bsps: int, n_areas: int, seed: int) -
     u = draws.uniform(seed, "bsp", key)[:, None]
     passed = (u >= edges[np.maximum(area, 0)]).sum(axis=1)
     return np.asarray(np.minimum(passed, n_bsps - 1), np.int64)
+
+
+def _rest_s(technology: npt.NDArray[np.int16]) -> Int64s:
+    """Least time between two activations of each POD: that of its slowest device. [s]."""
+    rest = np.zeros(technology.size, np.int64)
+    for bit, seconds in _REST_S.items():
+        np.maximum(rest, seconds, out=rest, where=(technology & bit) != 0)
+    return rest
 
 
 def _contracts(customers: Customers, ratings: dict[int, Floats], seed: int) -> list[Int64s]:

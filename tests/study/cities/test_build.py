@@ -234,6 +234,10 @@ def test_conduct_has_those_who_do_not_answer_and_rebound_only_where_energy_is_ow
     stored = (large.pods.technology & (2 | 4)) != 0
     assert not conduct.rebound_pm[~stored].any()
     assert conduct.rebound_pm[stored].all()
+    # who has a mandate and owes energy may rest as long as it takes to come back
+    rests = stored & (large.pods.bsp >= 0)
+    assert (large.pods.recovery_s[rests] == 900 * conduct.rebound_steps).all()
+    assert not large.pods.recovery_s[~rests].any()
 
 
 @pytest.mark.rule("PRQ-02")
