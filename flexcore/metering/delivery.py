@@ -5,6 +5,7 @@ import numpy.typing as npt
 
 from flexcore.arrays import as_int, int_per_row
 from flexcore.chunks import run_chunks
+from flexcore.errors import Findings
 from flexcore.metering.readings import as_power_w
 
 #: Marks a quarter-hour whose delivery is not known: no reading or no baseline.
