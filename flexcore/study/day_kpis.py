@@ -135,13 +135,14 @@ def _without_limits(city: City, plan: Plan, record: SessionRecord, cap: int) -> 
     selection, light = record.selection, plan.records[plan.records.index(record) - 1].light
     assert selection is not None
     assert light is not None
+    assert record.selected_from is not None  # the same offers, so that what PODs need to rest is not counted here
     free = dataclasses.replace(
         light,
         colour=np.full_like(light.colour, GREEN),
         capability_w=np.full_like(light.capability_w, np.iinfo(np.int64).max // 4),
     )
     other = select_global(
-        record.book,
+        record.selected_from,
         selection.need,
         free,
         plan.day,
