@@ -12,7 +12,7 @@ from flexcore.metering import MISSING_W
 from flexcore.settlement import SettlementTerms, digest, order_rows, partition
 from flexcore.settlement.digest import bucket_edges
 from flexcore.settlement.order_rows import OrderRows
-from flexcore.settlement.partition import SparseRows, settle_sparse
+from flexcore.settlement.partition import Held, SparseRows, settle_sparse
 from flexcore.settlement.terms import MAX_PRICE
 from tests.settlement.test_remuneration import random_book, random_terms
 
@@ -39,6 +39,18 @@ def at_once(book, prices, terms, missing):
     return settle(**{name: book[name] for name in names}, terms=terms, price_ueur_per_mwh=given, missing=missing)
 
 
+def by_parts(sparse, terms, missing, n_threads=1):
+    """Settle part by part and return what came of it, lines and POD lines of all parts, and the parts."""
+    held, parts = Held(sparse), []
+
+    def take(lines, shares):
+        held.append(lines, shares)
+        parts.append((lines, shares))
+
+    found = settle_sparse(sparse, terms, missing, n_threads=n_threads, take=take)
+    return found, *held.tables(), parts
+
+
 def assert_equal(one, other):
     for field in fields(one):
         assert getattr(one, field.name).tolist() == getattr(other, field.name).tolist(), field.name
@@ -56,24 +68,21 @@ def test_parts_of_any_size_are_the_whole(monkeypatch, seed):
         expected = at_once(book, prices, terms, missing)
     except SettlementError as error:
         with pytest.raises(SettlementError) as refused:
-            settle_sparse(sparse_of(book, prices), terms, missing, n_threads=1, take=None)
+            by_parts(sparse_of(book, prices), terms, missing)
         mine, theirs = refused.value.findings[0], error.findings[0]
         assert (mine.code, mine.rows, mine.ids) == (theirs.code, theirs.rows, theirs.ids)
         return
     for size, threads in ((1, 1), (7, 2), (10**6, 1)):
         monkeypatch.setattr(partition, "_ROWS", size)
-        found, held = settle_sparse(sparse_of(book, prices), terms, missing, n_threads=threads, take=None)
+        found, lines, shares, parts = by_parts(sparse_of(book, prices), terms, missing, threads)
         assert found.digest == expected.digest
-        assert found.n_pod_lines == len(held)
-        for mine, theirs in ((found.lines, expected.lines), (held, expected.pod_lines),
-                             (found.totals, expected.totals)):  # fmt: skip
+        assert (found.n_lines, found.n_pod_lines) == (len(lines), len(shares))
+        for mine, theirs in ((lines, expected.lines), (shares, expected.pod_lines), (found.totals, expected.totals)):
             assert_equal(mine, theirs)
-        taken = []
-        again, none = settle_sparse(sparse_of(book, prices), terms, missing, n_threads=threads, take=taken.append)
-        assert (again.digest, none) == (expected.digest, None)
-        for field in fields(held):
-            parts = [getattr(part, field.name) for part in taken]
-            assert np.concatenate([np.zeros(0, np.int64), *parts]).tolist() == getattr(held, field.name).tolist()
+        for k, whole in enumerate((lines, shares)):
+            for field in fields(whole):
+                columns = [getattr(part[k], field.name) for part in parts]
+                assert np.concatenate([np.zeros(0, np.int64), *columns]).tolist() == getattr(whole, field.name).tolist()
 
 
 def test_no_more_rows_are_dense_than_a_part_or_a_group_has(monkeypatch):
@@ -88,7 +97,7 @@ def test_no_more_rows_are_dense_than_a_part_or_a_group_has(monkeypatch):
     monkeypatch.setattr(SparseRows, "book", lambda *a: seen.append(make(*a).orders.shape) or make(*a))
     monkeypatch.setattr(digest, "_ROWS", 8)
     monkeypatch.setattr(partition, "_ROWS", 20)
-    settle_sparse(sparse_of(book, "none"), TERMS, "zero", n_threads=1, take=None)
+    by_parts(sparse_of(book, "none"), TERMS, "zero")
     assert max(seen) == (120, 4)  # the one large group, and only the columns that have orders
     assert sorted(seen)[-3] <= (20, 4)
 
@@ -184,5 +193,5 @@ def test_a_price_that_is_too_large_is_named_by_its_row():
     for name in ("baseline_w", "metered_w"):
         book[name] = np.full((8, 96), MISSING_W)
     with pytest.raises(SettlementError) as refused:
-        settle_sparse(sparse_of(book, "steps"), TERMS, "zero", n_threads=1, take=None)
+        by_parts(sparse_of(book, "steps"), TERMS, "zero")
     assert [(finding.code, finding.rows) for finding in refused.value.findings] == [("FX-S001", (5,))]
