@@ -45,7 +45,7 @@ $(VENV)/.bench: pyproject.toml $(VENV)/bin/python
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[city,report,calendar,test,bench]'
 	@touch $@ $(VENV)/.test $(VENV)/.run
 
-bench: $(VENV)/.bench  ## time the grid engine beside its peers and write docs/reference/benchmarks.md
+bench: $(VENV)/.bench  ## time the engine beside its peers and write docs/reference/benchmarks.md
 	$(BIN)/python -m benchmarks --page --json .benchmarks/figures.json
 
 docs: $(VENV)/.test  ## write the generated reference pages and run every code block of the documentation

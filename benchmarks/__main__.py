@@ -25,10 +25,14 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("subjects", nargs="*", metavar="SUBJECT", help=", ".join(SUBJECTS) + "; all by default")
     parser.add_argument("--case", choices=tuple(CASES), help="one case of power_flow, which is then the only subject")
-    parser.add_argument("--quick", action="store_true", help="every case once on small sizes: agreement, no timing")
+    parser.add_argument(
+        "--quick", action="store_true", help="every case once on small sizes: agreement; its times mean nothing"
+    )
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"at least {ROUNDS}")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument(
+        "--threads", type=int, default=2, help="threads of flexcore and of peers that take any; default 2"
+    )
+    parser.add_argument("--json", type=Path, help="write the figures, machine and versions to this file")
     parser.add_argument("--page", action="store_true", help=f"write {PAGE.name} of the reference; not with --quick")
     parser.add_argument("--table", action="store_true", help="write the accuracy tables of the documentation")
     options = parser.parse_args(arguments)

@@ -279,6 +279,27 @@ def api_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def settlement_api_page() -> str:
+    """What the rooms of readings and settlement hold beside the front door: functions first, then classes."""
+    lines = [NOTE, "# API of readings and settlement\n"]
+    lines.append(
+        "What `flexcore.metering`, `flexcore.settlement` and `flexcore.units` hold beside [the front door](api.md)."
+    )
+    for module in (flexcore.metering, flexcore.settlement, flexcore.units):
+        own = [name for name in vars(module) if not name.startswith("_") and callable(getattr(module, name))]
+        names = sorted(getattr(module, "__all__", own), key=str.lower)
+        values = {name: getattr(module, name) for name in names if name not in flexcore.__all__}
+        room = module.__name__
+        for name, value in values.items():
+            if inspect.isfunction(value) and value.__module__.startswith(room):
+                text = inspect.getdoc(value) or ""
+                lines += [f"\n## {room}.{name}\n", "```text", _signature(name, value), "", text, "```"]
+        for name, value in values.items():
+            if inspect.isclass(value) and value.__module__.startswith(room) and value not in RESULTS:
+                lines += _class(f"{room}.{name}", value)
+    return "\n".join(lines) + "\n"
+
+
 PAGES = {
     "tables.md": tables_page,
     "run-tables.md": run_tables_page,
@@ -287,6 +308,7 @@ PAGES = {
     "rules.md": rules_page,
     "presets.md": presets_page,
     "api.md": api_page,
+    "api-settlement.md": settlement_api_page,
 }
 
 

@@ -131,7 +131,8 @@ def as_int(
     if raw.dtype.kind == "f":
         fraction = ~(np.isfinite(raw) & (raw == np.floor(raw)))
         if fraction.any():
-            found.add("FX-A002", f"{name} is not a whole number in some rows", rows=_bad_rows(fraction))
+            hint = "power is in whole watts: flexcore.units.kw_to_w converts kW" if name.endswith("_w") else ""
+            found.add("FX-A002", f"{name} is not a whole number in some rows", rows=_bad_rows(fraction), hint=hint)
             found.raise_errors()
     if raw.size and (int(raw.min()) < low or int(raw.max()) > high):
         rows = _bad_rows((raw < low) | (raw > high))

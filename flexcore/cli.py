@@ -85,16 +85,23 @@ def run(
 
 @app.command()
 def statement(
-    run: Annotated[Path, typer.Argument(help="Folder of a computed day.")] = Path("runs/day"),
-    bsp: Annotated[list[str] | None, typer.Option(help="Id of a BSP; again for more.")] = None,
-    pod: Annotated[list[str] | None, typer.Option(help="Code of a POD; again for more.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the pages; 'statements' in that of the run.")] = None,
+    run: Annotated[Path, typer.Argument(help="Folder of a day that flexcore run computed.")] = Path("runs/day"),
+    bsp: Annotated[list[str] | None, typer.Option(help="Id of a BSP; repeat for more.")] = None,
+    pod: Annotated[list[str] | None, typer.Option(help="Code of a POD; repeat for more.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the pages; by default 'statements' in that of the run.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write settlement statements of a computed day: of BSPs or PODs that are named, else of every BSP."""
     from flexcore.study.report import read_run
     from flexcore.study.statement_files import write_statements
 
+    if (run / "manifest.json").is_file() and not (run / "run.json").is_file():
+        # of `flexcore settle`: it holds no readings and no names
+        hint = "it was settled from files, and SettledDay.from_files draws its statements"
+        _screen.print(f"[bold red]no computed day in[/bold red] {escape(str(run))}. Hint: {hint}")
+        raise typer.Exit(2)
     target = run / "statements" if out is None else out
     result = read_run(run)
     make_folder(target)
@@ -111,7 +118,7 @@ def compare(
     code: Annotated[str, typer.Option(help="SimBench grid code.")] = "1-MVLV-urban-all-0-sw",
     day: Day = None,
     seed: Seed = 0,
-    scheme: Annotated[list[str] | None, typer.Option(help="Scheme to run; again for more. All by default.")] = None,
+    scheme: Annotated[list[str] | None, typer.Option(help="Scheme to run; repeat for more. All by default.")] = None,
     schemes: Annotated[Path | None, typer.Option(help="TOML file with schemes of your own, run as well.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for the table and the report.")] = Path("runs/compare"),
     n_threads: Threads = 2,

@@ -13,17 +13,33 @@ from rich.table import Table
 
 from flexcore.cli_out import make_folder
 
-Orders = Annotated[Path, typer.Argument(help="Parquet file with the table of orders.")]
-Days = Annotated[
-    list[Path], typer.Argument(help="Files or folders of readings, one for each day; the last is settled.")
+Orders = Annotated[
+    Path,
+    typer.Argument(
+        help="Parquet file of orders: pod, operator (0 DSO, 1 TSO), aggregate, direction (0 up, 1 down), step, "
+        "ordered_w; price_ueur_per_mwh where orders have prices."
+    ),
 ]
-Preset = Annotated[str, typer.Option(help="Baseline preset.")]
-Terms = Annotated[str, typer.Option(help="Settlement terms.")]
+Days = Annotated[
+    list[Path],
+    typer.Argument(
+        help="Files or folders of readings (of import_readings or write_readings), one for each day, in any order."
+    ),
+]
+Preset = Annotated[str, typer.Option(help="Baseline preset, such as edge or high_5_of_10.")]
+Terms = Annotated[str, typer.Option(help="Settlement terms, such as dead_band_5 or uk_dso_taper.")]
 Price = Annotated[str | None, typer.Option(help="Price of orders without one, EUR/MWh.")]
 Penalty = Annotated[str | None, typer.Option(help="Penalty of the terms, EUR/MWh of shortfall.")]
+Place = Annotated[
+    str | None,
+    typer.Option(
+        "--calendar",
+        help="Country, or country and subdivision (IT-RM), whose working days and holidays tell reference days apart.",
+    ),
+]
 Out = Annotated[Path, typer.Option(help="New folder for lines, POD lines and totals.")]
 Cites = Annotated[Path | None, typer.Option(help="Folder of the run that this one corrects.")]
-Reason = Annotated[str, typer.Option(help="Why it was corrected.")]
+Reason = Annotated[str, typer.Option(help="Why it was corrected, with --cites.")]
 Zero = Annotated[bool, typer.Option("--missing-as-zero", help="Count orders without reading as not delivered.")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads; results do not depend on it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on standard output.")]
@@ -33,6 +49,7 @@ def settle(
     orders: Orders,
     days: Days,
     preset: Preset = "caiso_10_in_10",
+    place: Place = None,
     terms: Terms = "linear",
     price: Price = None,
     penalty: Penalty = None,
@@ -43,13 +60,15 @@ def settle(
     n_threads: Threads = 2,
     as_json: AsJson = False,
 ) -> None:
-    """Settle the last of the given days from files of readings; all days before it are its reference days.
+    """Settle the latest of the given days from files of readings; the days before it are its reference days.
 
-    Penalties are those of the day in full: a cap on the penalties of a period is no part of it.
+    Without --calendar all of them are, of any day type. Penalties are those of the day in full: a cap on the penalties
+    of a period is no part of it.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from flexcore.errors import check_option
+    from flexcore.metering import ELIGIBILITY, BaselineRule, Calendar, ReferenceDays, rule_for
     from flexcore.metering.reading_files import open_day
     from flexcore.metering.result_folders import MANIFEST
     from flexcore.settlement.order_rows import read_orders
@@ -67,6 +86,13 @@ def settle(
     sources = sorted(days, key=lambda path: open_day(path).day.date)
     if out.exists() and not (out / MANIFEST).is_file():
         raise typer.BadParameter(f"{out} exists and holds no settlement; name a new folder", param_hint="--out")
+    method: str | BaselineRule = preset
+    eligible = None
+    if place is not None:
+        country, _, subdivision = place.partition("-")
+        calendar = Calendar(country, subdivision=subdivision or None)
+        method = rule_for(preset, calendar.day_type(open_day(sources[-1]).day))
+        eligible = ReferenceDays(calendar, ELIGIBILITY[preset]) if preset in ELIGIBILITY else None
     make_folder(out.parent)
     columns = (TextColumn("blocks of PODs"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
@@ -76,7 +102,8 @@ def settle(
             sources[:-1],
             sources[-1],
             rule,
-            preset=preset,
+            preset=method,
+            eligible=eligible,
             missing="zero" if missing_as_zero else "refuse",
             out=out,
             cites=cites,

@@ -1,5 +1,6 @@
 """Typed errors with stable codes: every problem of one input is found, named and raised at once."""
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -410,4 +411,9 @@ def check_option(name: str, value: object, allowed: Sequence[str]) -> None:
     if not isinstance(value, str) or value not in allowed:
         found = Findings(name)
         found.add("FX-E002", f"{name}={value!r} does not exist", hint=f"use one of {', '.join(allowed)}")
+    if value not in allowed:
+        found, hint = Findings(name), f"use one of {', '.join(allowed)}"
+        if near := difflib.get_close_matches(str(value), allowed, n=1):
+            hint = f"did you mean {near[0]}? Else {hint}"
+        found.add("FX-E002", f"{name}={value!r} does not exist", hint=hint)
         found.raise_errors(OptionError)

@@ -15,6 +15,9 @@ from flexcore.units import QUARTER_S
 N_SESSIONS = 6
 _HOURS_PER_SESSION = 4
 _DAY_LENGTHS = (92, 96, 100)  # quarter-hours: everything below counts whole hours
+_ZONED = (
+    "pass unix seconds or datetimes with a zone; local stamps get one by pandas tz_localize, polars replace_time_zone"
+)
 
 
 def _refuse(code: str, message: str, **details: Any) -> None:
@@ -154,15 +157,18 @@ class MarketDay:
             times = [times]
         array = np.asarray(times)
         if array.dtype.kind == "M":
-            _refuse("FX-T001", "numpy datetimes carry no time zone", hint="pass unix seconds or datetimes with a zone")
+            _refuse("FX-T001", "numpy datetimes carry no time zone", hint=_ZONED)
         seconds: npt.NDArray[Any]
         if array.dtype.kind in "iu":
             seconds = array.astype(np.int64).ravel()
         else:
             stamps = list(array.ravel())
             naive = [row for row, stamp in enumerate(stamps) if getattr(stamp, "tzinfo", None) is None]
+            if naive and isinstance(stamps[naive[0]], str):
+                hint = "parse it first: pandas.to_datetime(..., utc=True), polars str.to_datetime(time_zone='UTC')"
+                _refuse("FX-T001", f"{len(naive)} times are text", rows=naive, hint=hint)
             if naive:
-                _refuse("FX-T001", f"{len(naive)} times have no time zone", rows=naive, hint="pass tz-aware datetimes")
+                _refuse("FX-T001", f"{len(naive)} times have no time zone", rows=naive, hint=_ZONED)
             seconds = np.array([stamp.timestamp() for stamp in stamps], np.float64)
         off = np.flatnonzero(seconds % QUARTER_S)
         if off.size:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flexcore.arrays import as_bool, as_keys
-from flexcore.errors import Findings, ValidationError, check_option
+from flexcore.errors import Findings, OptionError, ValidationError, check_option
 from flexcore.metering.accuracy import N_SUMS, UNKNOWN, error_sums
 from flexcore.metering.baseline import baseline
 from flexcore.metering.comparison_result import MethodComparison
@@ -24,7 +24,7 @@ def compare_methods(
     power_w: npt.ArrayLike,
     events: PlaceboEvents,
     *,
-    presets: Mapping[str, BaselineRule] | Sequence[str] | None = None,
+    presets: Mapping[str, BaselineRule | str] | Sequence[str] | None = None,
     classes: npt.ArrayLike | None = None,
     pods: npt.ArrayLike | None = None,
     inputs: Mapping[str, DayInput | Mapping[str, DayInput]] | None = None,
@@ -41,8 +41,8 @@ def compare_methods(
     power_w : array_like of int32, shape (n_pods, n_days, n_steps)
         Readings, positive = withdrawal; `MISSING_W` where there is none. [W]
     events : PlaceboEvents
-    presets : mapping of str to BaselineRule, or sequence of str, optional
-        Methods; all of `PRESETS` if not given.
+    presets : sequence of str, or mapping of str to BaselineRule or str, optional
+        Methods: names in `PRESETS`, all if not given, or names of one's own with their rules.
     classes : array_like of str, shape (n_pods,), optional
         Customer class of each POD; one class of all if not given.
     pods : array_like, shape (n_pods,), optional
@@ -179,14 +179,22 @@ def _estimates(
         yield k, np.ascontiguousarray(made.baseline_w[:, during]), truth
 
 
-def _rules(presets: Mapping[str, BaselineRule] | Sequence[str] | None) -> dict[str, BaselineRule]:
+def _rules(presets: Mapping[str, BaselineRule | str] | Sequence[str] | None) -> dict[str, BaselineRule]:
     if presets is None:
         return dict(PRESETS)
-    if isinstance(presets, Mapping):
-        return dict(presets)
-    for name in presets:
-        check_option("presets", name, tuple(PRESETS))
-    return {name: PRESETS[name] for name in presets}
+    named: Any = presets.items() if isinstance(presets, Mapping) else ((rule, rule) for rule in presets)
+    rules: dict[str, BaselineRule] = {}
+    for name, rule in named:
+        if not isinstance(name, str):
+            found = Findings("presets")
+            hint = "give rules of your own as a mapping: {'mine': rule, 'edge': 'edge'}"
+            found.add("FX-E002", "a rule in a list has no name", field="presets", hint=hint)
+            found.raise_errors(OptionError)
+        if not isinstance(rule, BaselineRule):
+            check_option("presets", rule, tuple(PRESETS))
+            rule = PRESETS[rule]
+        rules[name] = rule
+    return rules
 
 
 def _added(estimate: Int32s, truth: Int32s, members: Int64s) -> tuple[Int32s, Int32s, Int64s]:

@@ -1,12 +1,14 @@
 """Makes files of the layout from other sources: rows of any Arrow stream or Parquet file, and corrections."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from flexcore.errors import Finding, Findings, ValidationError, check_option
 from flexcore.market_day import MarketDay
@@ -23,6 +25,7 @@ from flexcore.metering.reading_layout import (
 from flexcore.metering.reading_rows import RowReader
 from flexcore.metering.readings import Int32s, collect_readings
 from flexcore.tables.check import check
+from flexcore.units import kw_to_w
 
 _BATCH_ROWS = 1 << 19
 
@@ -32,6 +35,8 @@ def _batches(source: Any) -> Iterator[Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    if isinstance(source, Mapping):
+        source = pa.table(dict(source))
     if hasattr(source, "__arrow_c_stream__"):
         for batch in pa.RecordBatchReader.from_stream(source):
             yield pa.Table.from_batches([batch])
@@ -46,7 +51,8 @@ def _batches(source: Any) -> Iterator[Any]:
                     yield pa.Table.from_batches([batch])
         except (OSError, pa.ArrowException) as error:
             message = (str(error).splitlines() or [""])[0]
-            refuse("FX-B060", f"{os.fspath(path)} cannot be read: {message}", ids=[os.fspath(path)])
+            hint = "paths are Parquet files; give other data, such as CSV, as a table: pyarrow.csv.open_csv(path)"
+            refuse("FX-B060", f"{os.fspath(path)} cannot be read: {message}", ids=[os.fspath(path)], hint=hint)
 
 
 class _Groups:
@@ -81,7 +87,12 @@ class _Groups:
 
 
 def import_readings(
-    path: str | os.PathLike[str], source: Any, day: MarketDay, *, gaps: Literal["refuse", "flag"] = "refuse"
+    path: str | os.PathLike[str],
+    source: Any,
+    day: MarketDay,
+    *,
+    gaps: Literal["refuse", "flag"] = "refuse",
+    pods: Any = None,
 ) -> int:
     """Write one day of readings that come one per row, grouped by POD, as a file of the layout.
 
@@ -89,13 +100,18 @@ def import_readings(
     ----------
     path : path
         File to write (`write_readings`).
-    source : path, sequence of paths, or object with the Arrow stream protocol
-        Columns `pod` (whole numbers or text, ascending), `time` (timestamps with a zone or unix seconds, the start of
-        the quarter-hour) and `power_w` (whole numbers; null where there is no reading). Read in batches: memory does
-        not grow with the day.
+    source : path or sequence of paths (Parquet), mapping of columns, or object with the Arrow stream protocol
+        Such as a data frame of pandas or polars. Columns `pod` (whole numbers or text, ascending), `time` (timestamps
+        with a zone or unix seconds, the start of the quarter-hour) and either `power_w` (whole numbers) or `power_kw`
+        (rounded to watts by `units.kw_to_w`); null where there is no reading. Others are left aside. Read in batches:
+        memory does not grow with the day.
     day : MarketDay
+        Rows of other days are refused.
     gaps : {"refuse", "flag"}
         As in `collect_readings`.
+    pods : array_like, optional
+        Keys of the PODs that the day must have, in any order; those of the rows if not given. One without rows lacks
+        the whole day: with gaps="flag" it is written all the same, as files of several days hold the same PODs.
 
     Returns
     -------
@@ -107,11 +123,13 @@ def import_readings(
     FileError
         FX-B060 a source that cannot be read, FX-B068 rows of a POD that do not stand together or PODs out of order.
     ValidationError
-        FX-A007 a column is missing; what `collect_readings` raises.
+        FX-A003 a power_kw that is not finite, FX-A007 a column is missing; what `collect_readings` raises.
     """
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     check_option("gaps", gaps, ("refuse", "flag"))
+    expected = None if pods is None else key_array(pods).sort()
     n_pods = n_rows = 0
     rest: Any = None
     last: Any = None
@@ -128,17 +146,24 @@ def import_readings(
                     whole = rest
                 if whole is None or not whole.num_rows:
                     continue
-                pods, power = _collect(whole, day, gaps, last, n_rows, n_pods)
-                last = pods[-1]
+                keys, power = _collect(whole, day, gaps, last, expected, n_rows, n_pods)
+                last = keys[-1]
                 n_rows += whole.num_rows
                 if writer is None or groups is None:
-                    writer = ReadingWriter(temporary, day, text_keys=pa.types.is_string(pods.type))
+                    writer = ReadingWriter(temporary, day, text_keys=pa.types.is_string(keys.type))
                     groups = _Groups(writer)
-                groups.add(pods, power)
-                n_pods += len(pods)
+                groups.add(keys, power)
+                n_pods += len(keys)
+            text = expected is not None and pa.types.is_string(expected.type)
             if writer is None or groups is None:
-                writer = ReadingWriter(temporary, day)
+                writer = ReadingWriter(temporary, day, text_keys=text)
                 groups = _Groups(writer)
+            left = expected if last is None or expected is None else expected.filter(pc.greater(expected, last))
+            if left is not None and len(left):
+                with _counted(np.zeros(0, np.int64), n_pods):
+                    none = collect_readings([], [], [], pods=left.to_pylist(), day=day, gaps=gaps)
+                groups.add(left, none.metered_w)
+                n_pods += len(left)
             groups.end()
         finally:
             if writer is not None:
@@ -154,12 +179,18 @@ def _chain(batches: Iterator[Any]) -> Iterator[Any]:
 
 def _three_columns(batch: Any) -> Any:
     found = Findings("readings")
-    names = ("pod", "time", "power_w")
+    given = batch.column_names
+    power = "power_kw" if "power_kw" in given and "power_w" not in given else "power_w"
+    names = ("pod", "time", power)
     for name in names:
-        if (n := batch.column_names.count(name)) != 1:
-            found.add(
-                "FX-A007", f"column {name!r} is missing" if not n else f"{n} columns are named {name!r}", field=name
-            )
+        if (n := given.count(name)) == 0:
+            more = ", and power_kw neither" if name == "power_w" else ""
+            hint = f"columns are {', '.join(given)}; rename yours to pod, time and power_w or power_kw"
+            found.add("FX-A007", f"column {name!r} is missing{more}", field=name, hint=hint)
+        elif n > 1:
+            found.add("FX-A007", f"{n} columns are named {name!r}", field=name)
+    if {"power_w", "power_kw"} <= set(given):
+        found.add("FX-A008", "power_w and power_kw are both given", field="power_kw", hint="drop one of them")
     found.raise_errors(ValidationError)
     table = batch.select(names)
     # one type of key, whichever of its many forms each batch has: few of them can be cut and compared
@@ -194,11 +225,18 @@ def _split(table: Any) -> tuple[Any, Any]:
 
 
 def _collect(
-    table: Any, day: MarketDay, gaps: Literal["refuse", "flag"], last: Any, first_row: int, first_pod: int
+    table: Any,
+    day: MarketDay,
+    gaps: Literal["refuse", "flag"],
+    last: Any,
+    expected: Any,
+    first_row: int,
+    first_pod: int,
 ) -> tuple[Any, Int32s]:
     """Return keys and readings of the PODs of some rows, each POD's rows together and after POD `last`.
 
-    Errors count rows and PODs from the start of the source, as `first_row` and `first_pod` do.
+    Of the PODs that are expected those up to the last one of the rows. Errors count rows and PODs from the start of
+    the source, as `first_row` and `first_pod` do.
     """
     import pyarrow.compute as pc
 
@@ -221,29 +259,41 @@ def _collect(
             message,
             rows=starts[late] + first_row,
             ids=pods.take(late).to_pylist(),
-            hint="sort the rows by POD",
+            hint="sort the rows of the day by pod and time",
         )
-    there = np.flatnonzero(np.asarray(pc.is_valid(table.column("power_w"))))
+    if expected is not None and expected.type == pods.type:
+        upto = pc.less_equal(expected, pods[-1])
+        pods = expected.filter(upto if last is None else pc.and_(upto, pc.greater(expected, last)))
+    elif expected is not None:
+        pods = expected  # numbers never meet text: `collect_readings` says so
+    there = np.flatnonzero(np.asarray(pc.is_valid(table.column(2))))
     known = table if there.size == table.num_rows else table.take(there)
     pod = _flat(known.column("pod"))
-    try:
+    power = np.asarray(_flat(known.column(2)))
+    with _counted(there + first_row, first_pod):
         readings = collect_readings(
             np.asarray(pod.to_pylist()) if pod.type != "int64" else np.asarray(pod),
             _flat(known.column("time")),
-            np.asarray(_flat(known.column("power_w"))),
+            kw_to_w(power) if "power_kw" in known.column_names else power,
             pods=pods.to_pylist(),
             day=day,
             gaps=gaps,
         )
-    except ValidationError as error:
-        # gaps are found by POD, all else by row
-        place = {"FX-B002": first_pod + np.arange(len(pods))}
-        raise type(error)([_moved(one, place.get(one.code, first_row + there)) for one in error.findings]) from None
     return pods, readings.metered_w
 
 
-def _moved(finding: Finding, place: Any) -> Finding:
-    return replace(finding, rows=tuple(int(place[row]) for row in finding.rows))
+@contextmanager
+def _counted(place: npt.NDArray[np.int64], first_pod: int) -> Iterator[None]:
+    """Let errors name rows of the source, where row k stands at `place[k]`, and gaps the places of their PODs."""
+
+    def moved(finding: Finding) -> Finding:
+        places = place if finding.code != "FX-B002" else np.arange(first_pod, first_pod + 1 + max(finding.rows))
+        return replace(finding, rows=tuple(int(places[row]) for row in finding.rows))
+
+    try:
+        yield
+    except ValidationError as error:
+        raise type(error)([moved(one) for one in error.findings]) from None
 
 
 def _flat(column: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.arrays import as_bool, as_int
+from flexcore.arrays import as_bool, as_int, as_keys
 from flexcore.errors import Findings, ValidationError
 from flexcore.metering.readings import Bools
 
@@ -104,8 +104,8 @@ def placebo_events(
 
     Parameters
     ----------
-    day_type : array_like of int, shape (n_days,)
-        Days of one number are like each other: working day, holiday, ...
+    day_type : array_like of int or str, shape (n_days,)
+        Days of one type are like each other: `Calendar.day_type` of each, or numbers.
     stratum : array_like of int, shape (n_days,), optional
         What the draw is spread over, such as the season; one stratum if not given. A negative one is never drawn.
     real_event : array_like of bool, shape (n_days,), optional
@@ -134,7 +134,9 @@ def placebo_events(
     -----
     Each draw hangs on (seed, day, window) only: another window, stratum or day changes none of the others' order.
     """
-    kind = as_int(day_type, "day_type", shape=(None,))
+    kind = as_keys(day_type, "day_type")
+    if kind.dtype.kind == "U":
+        kind = np.unique(kind, return_inverse=True)[1].astype(np.int64)
     n_days = len(kind)
     layer = np.zeros(n_days, np.int64) if stratum is None else as_int(stratum, "stratum", shape=(n_days,))
     touched = np.zeros(n_days, np.bool_) if real_event is None else as_bool(real_event, "real_event", shape=(n_days,))

@@ -1,7 +1,7 @@
 """Quarter-hourly readings per POD: collected from a table, checked and flagged, or simulated for a simulated day."""
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -45,7 +45,7 @@ class Readings:
         True where the meter operator estimated the value.
     """
 
-    pods: tuple[Any, ...]
+    pods: tuple[Any, ...] = field(repr=False)  # of a city: megabytes of text
     metered_w: Int32s
     estimated: Bools
 

@@ -119,7 +119,7 @@ def checked_units(unit_of_step: npt.ArrayLike, n_steps: int) -> Int64s:
 def need_price(price: npt.ArrayLike | None, terms: SettlementTerms) -> None:
     """Raise FX-S003 where neither orders nor terms have a price."""
     if price is None and terms.price_ueur_per_mwh is None:
-        refuse("FX-S003", "no price is given, and the terms have none", hint="pass price_ueur_per_mwh")
+        refuse("FX-S003", "no price is given, and the terms have none", hint="pass price_ueur_per_mwh, or --price")
 
 
 def _order_twins(book: Book, edge: npt.NDArray[np.bool_]) -> None:

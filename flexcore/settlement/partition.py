@@ -41,6 +41,7 @@ class SparseRows(NamedTuple):
     pod: Int64s
     unit_of_step: Int64s
     estimated: Bools | None = None
+    keys: Any = None  # Arrow array of the PODs' own keys, where `pod` holds their places
 
     def in_order(self) -> tuple[Int64s, Int64s]:
         """Return the rows that have orders, by group and POD, and where groups begin."""
@@ -137,10 +138,7 @@ def settle_sparse(
     if rows.price is not None:
         check_prices(rows.price, rows.ptr if rows.price.ndim == 1 else None)
     if missing == "refuse":
-        gone = (sparse.baseline_w == MISSING_W) | (sparse.metered_w == MISSING_W)
-        if gone.any():
-            refuse_missing(np.unique(np.searchsorted(rows.ptr, np.flatnonzero(gone), "right") - 1), sparse.pod)
-        del gone
+        _refuse_missing(sparse)
     order, ptr = sparse.in_order()
     edges = bucket_edges(ptr)
     totals = totals_of(SettlementLines(**_columns(SettlementLines, 0)))
@@ -168,6 +166,16 @@ def settle_sparse(
         take(lines, PodLines(**columns | {"line": columns["line"] + before, "row": chosen[columns["row"]]}))
     digest = run_digest(terms, missing, "delivered", sparse.unit_of_step, len(order), buckets)
     return Settled(totals, digest, bound.n_lines, n_pod_lines)
+
+
+def _refuse_missing(sparse: SparseRows) -> None:
+    rows = sparse.rows
+    gone = [power == MISSING_W for power in (sparse.metered_w, sparse.baseline_w)]
+    if any(one.any() for one in gone):
+        no_reading, no_baseline = np.zeros((2, len(rows.place)), np.bool_)
+        for of_row, of_order in zip((no_reading, no_baseline), gone, strict=True):
+            of_row[np.searchsorted(rows.ptr, np.flatnonzero(of_order), "right") - 1] = True
+        refuse_missing(no_reading, no_baseline, (sparse.pod if sparse.keys is None else sparse.keys).tolist())
 
 
 class Held:

@@ -57,7 +57,7 @@ class PeriodSettlement:
 
 
 def settle_period(
-    days: Sequence[str],
+    days: Sequence[str | dt.date],
     results: Sequence[SettlementResult],
     *,
     availability: AvailabilityLines | None = None,
@@ -69,8 +69,8 @@ def settle_period(
 
     Parameters
     ----------
-    days : sequence of str
-        Dates in ISO form, such as "2026-01-21", ascending.
+    days : sequence of str or datetime.date
+        Dates, in ISO form if text, such as "2026-01-21"; ascending.
     results : sequence of SettlementResult
         The settlement of each day, its penalties in full.
     availability : AvailabilityLines, optional
@@ -94,7 +94,7 @@ def settle_period(
     SettlementError
         FX-S001, FX-S003, FX-S017 as `cap_penalties`.
     """
-    dates, settled = tuple(days), tuple(results)
+    dates, settled = tuple(map(str, days)), tuple(results)
     found = Findings("period", len(dates))
     if len(dates) != len(settled):
         found.add("FX-S070", f"{len(dates)} days but {len(settled)} settlements")

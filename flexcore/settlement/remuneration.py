@@ -1,6 +1,6 @@
 """Remuneration: payment, penalty and availability of each line, exact in whole micro-EUR (SET-01 to SET-03)."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -121,20 +121,26 @@ def _settle(book: Book, terms: SettlementTerms, missing: str, split_by: Split, n
     sums = sum_groups(book, terms, n_threads)
     lines = make_lines(sums.key, sums.unit, terms, *sums.energies)
     if missing == "refuse" and lines.n_missing.any():
-        gone = (book.baseline == MISSING_W) | (book.metered == MISSING_W)
-        refuse_missing(np.flatnonzero((gone & (book.orders > 0)).any(axis=1)), book.pod)
+        ordered = book.orders > 0
+        no_reading, no_baseline = (
+            ((power == MISSING_W) & ordered).any(axis=1) for power in (book.metered, book.baseline)
+        )
+        refuse_missing(no_reading, no_baseline, book.pod.tolist())
     pods = share_pods(book, sums, lines, 0, terms, split_by, n_threads)
     buckets = bucket_digests(book, bucket_edges(book.ptr), n_threads=n_threads)
     digest = run_digest(terms, missing, split_by, book.unit_of_step, len(book.rows), buckets)
     return SettlementResult(lines, pods, totals_of(lines), terms, digest, split_by)
 
 
-def refuse_missing(bad: npt.NDArray[np.intp], pod: npt.NDArray[np.int64]) -> None:
+def refuse_missing(no_reading: npt.NDArray[np.bool_], no_baseline: npt.NDArray[np.bool_], ids: Any) -> None:
     """Raise FX-S002 for rows with an order in a quarter-hour without reading or baseline."""
+    bad = np.flatnonzero(no_reading | no_baseline)
     refuse(
         "FX-S002",
-        f"{bad.size} rows have an order in a quarter-hour without reading or baseline",
+        f"{bad.size} rows have an order in a quarter-hour without reading ({no_reading.sum()}) "
+        f"or baseline ({no_baseline.sum()})",
         rows=bad,
-        ids=pod[bad],
-        hint="missing='zero' counts them as not delivered",
+        ids=[ids[row] for row in bad.tolist()],
+        hint="missing='zero' (--missing-as-zero) counts them as not delivered; a baseline is missing where too few "
+        "past days serve",
     )

@@ -111,7 +111,7 @@ class ChangedLines(Columns):
 
 
 def changed_lines(before: SettlementRun[SettlementResult], after: SettlementRun[SettlementResult]) -> ChangedLines:
-    """Compare two runs of a day line by line."""
+    """Compare two runs of a day line by line; `open_run` and `correct` make them of results."""
     tables = [before.result.lines, after.result.lines]
     keys = [np.stack([t.operator, t.aggregate, t.direction, t.unit]).astype(np.int64) for t in tables]
     (operator, aggregate, direction, unit), old, new = _differing(keys, [table.net_ueur for table in tables])

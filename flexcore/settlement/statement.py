@@ -196,6 +196,7 @@ def bsp_statement(
     """
     import pyarrow as pa
 
+    _check_days(days)
     settled = [days] if isinstance(days, SettledDay) else sorted(days, key=lambda day: str(day.day.date))
     for day in settled:
         day.check()
@@ -256,6 +257,17 @@ def _check_cited(day: SettledDay, before: SettlementRun[SettlementResult]) -> No
         found = Findings("statement")
         message = f"the cited run {before.run_id} has aggregates that {day.day.date} does not name"
         found.add("FX-S041", message, ids=[before.run_id], hint="both runs number aggregates as aggregate_ids does")
+        found.raise_errors(SettlementError)
+
+
+def _check_days(days: Any) -> None:
+    """Refuse what is no settled day, such as the settlement itself: it names no BSP."""
+    given = days if isinstance(days, Sequence) else [days]
+    strange = sorted({type(day).__name__ for day in given if not isinstance(day, SettledDay)})
+    if strange:
+        found = Findings("statement")
+        hint = "SettledDay puts names to a settlement; SettledDay.from_files does so for one of files"
+        found.add("FX-S041", f"{', '.join(strange)} is no settled day", field="days", hint=hint)
         found.raise_errors(SettlementError)
 
 

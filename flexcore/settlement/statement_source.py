@@ -9,13 +9,51 @@ import numpy.typing as npt
 
 from flexcore.errors import Findings, SettlementError
 from flexcore.market_day import MarketDay
+from flexcore.metering.reading_files import DayFiles, open_day
+from flexcore.metering.reading_layout import GROUP_ROWS, Paths, refuse
+from flexcore.metering.reading_rows import RowReader
 from flexcore.metering.readings import Bools, Int32s
+from flexcore.metering.stream import BaselineFiles
+from flexcore.settlement.book import checked_units
+from flexcore.settlement.estimated_orders import estimated_orders
+from flexcore.settlement.order_rows import order_rows
 from flexcore.settlement.period import PeriodSettlement
 from flexcore.settlement.pod_evidence import PodEvidence
 from flexcore.settlement.result import Int8s, Int64s, SettlementResult
 from flexcore.settlement.runs import SettlementRun
 
 Names = npt.NDArray[np.str_]
+_MOST_AGGREGATES = 1 << 24  # their numbers are positions in `aggregate_ids`
+
+
+def _rows(files: DayFiles, place: Int64s) -> Int32s:
+    """Read some rows of a day, ascending and perhaps repeated, as much as a row group at a time."""
+    out = np.empty((len(place), files.day.n_steps), np.int32)
+    with RowReader(files) as reader:
+        for lo in range(0, files.n_pods, GROUP_ROWS):
+            hi = min(lo + GROUP_ROWS, files.n_pods)
+            a, b = np.searchsorted(place, (lo, hi))
+            if a < b:
+                block = np.empty((hi - lo, files.day.n_steps), np.int32)
+                reader.read(lo, hi, block)
+                out[a:b] = block[place[a:b] - lo]
+    return out
+
+
+def _baseline_rows(baseline: BaselineFiles | Paths, today: DayFiles, place: Int64s) -> Int32s:
+    """Return the baselines of some rows, after looking whether they are baselines of these PODs."""
+    held = baseline.baseline_w if isinstance(baseline, BaselineFiles) else None
+    if isinstance(baseline, BaselineFiles) and held is not None:
+        name, day, pods = "baseline", baseline.day, baseline.pods
+    else:
+        files = open_day(baseline.files if isinstance(baseline, BaselineFiles) else baseline)
+        name, day, pods = files.files[0].path, files.day, files.pods()
+        if any(file.kind != "baseline" for file in files.files):
+            refuse("FX-B061", f"{name} holds no baselines", ids=[name], hint="baseline_files(..., out=) writes them")
+    if day != today.day or not pods.equals(today.pods()):
+        refuse("FX-B064", f"{name} is of another day or other PODs than {today.files[0].path}", ids=[name])
+    return _rows(files, place) if held is None else held[place]
+
 
 #: Number of axes of the arrays of a settled day.
 _AXES = {
@@ -76,6 +114,84 @@ class SettledDay:
     row_available_w: npt.NDArray[np.integer[Any]] | None = None
     period: PeriodSettlement | None = None
     row_estimated: Bools | None = None
+
+    @classmethod
+    def from_files(
+        cls,
+        run: SettlementRun[SettlementResult],
+        orders: Any,
+        today: Paths,
+        baseline: BaselineFiles | Paths,
+        aggregates: Mapping[int, tuple[str, str]],
+        *,
+        unit_of_step: npt.ArrayLike | None = None,
+    ) -> "SettledDay":
+        """Take a day that `settle_files` settled; the rows that have orders are read, so memory grows with these.
+
+        Parameters
+        ----------
+        run : SettlementRun
+            Of `SettlementFiles.result` (`open_run`, `correct`).
+        orders, today, unit_of_step
+            As they were given to `settle_files`.
+        baseline : BaselineFiles or paths
+            What `baseline_files` gives for the same arguments, with the orders in `touched`.
+        aggregates : mapping of int to (str, str)
+            Id and BSP of each aggregate in the orders.
+
+        Returns
+        -------
+        SettledDay
+            Without evidence of reference days.
+
+        Raises
+        ------
+        FileError
+            FX-B061 `baseline` holds no baselines, FX-B064 it holds other PODs than `today`; as `baseline_files`.
+        SettlementError
+            FX-S041 an aggregate of the orders is not named, or rows and run do not fit; as `settle_files` for orders.
+        """
+        files = open_day(today)
+        day, pods = files.day, files.pods()
+        rows = order_rows(orders, pods, day.n_steps)
+        found = Findings("settled day")
+        if not isinstance(run, SettlementRun):  # a settlement of files has a result, too
+            hint = "open_run(date, settled.result) makes the first run of a settlement"
+            found.add("FX-S041", f"{type(run).__name__} is no settlement run", field="run", hint=hint)
+            found.raise_errors(SettlementError)
+        strange = sorted(set(np.unique(rows.aggregate).tolist()) - set(aggregates))
+        if strange or any(not 0 <= number < _MOST_AGGREGATES for number in aggregates):
+            hint = f"give id and BSP of each, numbered from 0 to {_MOST_AGGREGATES - 1}"
+            found.add("FX-S041", f"{len(strange)} aggregates have no name", field="aggregates", ids=strange, hint=hint)
+            found.raise_errors(SettlementError)
+        n = len(rows.place)
+        row, shape = np.repeat(np.arange(n), np.diff(rows.ptr)), (n, day.n_steps)
+        orders_w = np.zeros(shape, np.int32)
+        orders_w[row, rows.step] = rows.ordered_w
+        price = (
+            np.full((1, 1), run.result.terms.price_ueur_per_mwh or 0, np.int64) if rows.price is None else rows.price
+        )
+        if price.ndim == 1:
+            price, each = np.zeros(shape, np.int64), price
+            price[row, rows.step] = each
+        bsp_ids = sorted({bsp for _, bsp in aggregates.values()})
+        ids = [str(number) for number in range(max(aggregates, default=-1) + 1)]
+        owner = np.zeros(len(ids), np.int64)
+        for number, (name, bsp) in aggregates.items():
+            ids[number], owner[number] = name, bsp_ids.index(bsp)
+        flags = estimated_orders(files, rows)
+        if flags is not None:
+            estimated = np.zeros(shape, np.bool_)
+            estimated[row, rows.step] = flags
+        settled = cls(
+            day, run, orders_w, _baseline_rows(baseline, files, rows.place), _rows(files, rows.place), rows.operator,
+            rows.direction, rows.aggregate, price, np.array(pods.take(rows.place).to_pylist(), np.str_),
+            checked_units(day.hour_of_step if unit_of_step is None else unit_of_step, day.n_steps),
+            np.array(ids, np.str_), np.array(bsp_ids, np.str_), owner,
+            row_estimated=None if flags is None else estimated,
+        )  # fmt: skip
+        settled.check()
+        return settled
 
     def clock(self, step: int) -> str:
         """Local clock time at the start of a step, with its zone in the hour that an autumn day has twice."""

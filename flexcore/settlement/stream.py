@@ -223,7 +223,7 @@ control_excluded, touched, verify, progress
     del inputs
     keys = pods.take(rows.place)
     number = np.asarray(keys) if str(keys.type) == "int64" else rows.place
-    sparse = SparseRows(rows, ordered.power, ordered.metered, number, unit, flags)
+    sparse = SparseRows(rows, ordered.power, ordered.metered, number, unit, flags, keys)
     files: tuple[str, ...] = ()
     held: tuple[SettlementLines, PodLines] | None = None
     if out is None:

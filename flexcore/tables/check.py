@@ -54,7 +54,8 @@ def _as_kind(values: npt.NDArray[Any], column: Column, found: Findings) -> npt.N
             return values.astype(str)
         return _whole(values, column, np.dtype(np.int64), found)
     if values.dtype.kind not in "iufb":
-        found.add("FX-A002", f"{what} has type {values.dtype}, expected {column.kind}", field=what)
+        hint = f"{what}: {column.meaning}"
+        found.add("FX-A002", f"{what} has type {values.dtype}, expected {column.kind}", field=what, hint=hint)
         return None
     if column.kind in ("float64", "bool"):
         numbers = values.astype(np.float64)

@@ -1,6 +1,7 @@
 """`flexcore settle` as a user meets it."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 import flexcore as fx
 from flexcore.cli import app
 from flexcore.errors import FileError, OptionError, SettlementError, ValidationError
+from flexcore.metering import ELIGIBILITY, Calendar, ReferenceDays, rule_for
 from flexcore.settlement import SettlementTerms
 from flexcore.units import eur_per_mwh
 
@@ -100,3 +102,35 @@ def test_a_place_that_is_taken_is_refused_before_any_work(tmp_path, city, monkey
     assert done.exit_code == 2
     assert "--out" in done.output
     assert [path.name for path in (tmp_path / "holiday").iterdir()] == ["photo.png"]
+
+
+def test_a_calendar_tells_reference_days_apart(tmp_path):
+    """Monday 26 January 2026 has the days before it of the same type only."""
+    day, rng, paths = fx.MarketDay("2026-01-26"), np.random.default_rng(0), []
+    for d in range(9, -1, -1):
+        paths.append(tmp_path / f"{d}.parquet")
+        fx.write_readings(paths[-1], day.shift(-d), np.arange(20), rng.integers(500, 6000, (20, 96)).astype(np.int32))
+    orders = {"pod": np.arange(5), "operator": 0, "aggregate": 0, "direction": 0, "step": 70, "ordered_w": 900}
+    columns = {name: np.broadcast_to(values, 5) for name, values in orders.items()}
+    pq.write_table(pa.table(columns), tmp_path / "orders.parquet")
+    options = ("--price", "70", "--preset", "pjm_4_of_5", "--json", "--missing-as-zero")
+    shown = {}
+    for place in (None, "IT", "IT-RM"):
+        more = () if place is None else ("--calendar", place)
+        done = call(tmp_path / "orders.parquet", *paths, *options, *more, "--out", tmp_path / str(place))
+        assert done.exit_code == 0, done.output
+        shown[place] = json.loads(done.stdout)["digest"]
+    calendar = Calendar("IT", subdivision="RM")
+    how = {"preset": rule_for("pjm_4_of_5", "working"), "eligible": ReferenceDays(calendar, ELIGIBILITY["pjm_4_of_5"])}
+    terms = replace(fx.settlement.TERMS["linear"], price_ueur_per_mwh=eur_per_mwh(70))
+    expected = fx.settle_files(columns, paths[:-1], paths[-1], terms, missing="zero", **how)
+    assert shown["IT-RM"] == shown["IT"] == expected.digest != shown[None]
+    refused = call(tmp_path / "orders.parquet", *paths, *options, "--calendar", "XX", "--out", tmp_path / "run")
+    assert isinstance(refused.exception, ValidationError)
+
+
+def test_a_folder_of_files_is_no_computed_day(tmp_path):
+    (tmp_path / "manifest.json").write_text("{}")
+    done = CliRunner().invoke(app, ["statement", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "from_files" in done.stderr

@@ -67,7 +67,8 @@ def need(rule: BaselineRule, **given: object) -> None:
     found = Findings("baseline")
     for name, value in given.items():
         if value is None:
-            found.add("FX-B006", f"method {rule.method!r} needs {name}", field=name, hint=_HINT)
+            hint = "past days, oldest first; of files those before the event day" if name == "history_w" else _HINT
+            found.add("FX-B006", f"method {rule.method!r} needs {name}", field=name, hint=hint)
     found.raise_errors(ValidationError)
 
 
