@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.errors import Finding, Findings, ValidationError, check_option
+from flexcore.errors import Finding, Findings, TimeSeriesError, ValidationError, check_option
 from flexcore.market_day import MarketDay
 from flexcore.metering.reading_files import open_day
 from flexcore.metering.reading_layout import (
@@ -129,7 +129,7 @@ def import_readings(
     import pyarrow.compute as pc
 
     check_option("gaps", gaps, ("refuse", "flag"))
-    expected = None if pods is None else key_array(pods).sort()
+    expected = None if pods is None else _ascending(pods)
     n_pods = n_rows = 0
     rest: Any = None
     last: Any = None
@@ -169,6 +169,19 @@ def import_readings(
             if writer is not None:
                 writer.close()
     return n_pods
+
+
+def _ascending(pods: Any) -> Any:
+    """Return keys in order, or refuse those that are named twice."""
+    keys = key_array(pods)
+    _, group, n = np.unique(np.array(keys.to_pylist()), return_inverse=True, return_counts=True)
+    rows = np.flatnonzero(n[group] > 1)
+    if rows.size:
+        found = Findings("pods", len(keys))
+        message = f"pods names {rows.size} PODs more than once"
+        found.add("FX-A009", message, field="pods", rows=rows, ids=keys.take(rows).to_pylist())
+        found.raise_errors(TimeSeriesError)
+    return keys.sort()
 
 
 def _chain(batches: Iterator[Any]) -> Iterator[Any]:
