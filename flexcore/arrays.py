@@ -23,13 +23,26 @@ def _check_shape(array: npt.NDArray[Any], name: str, shape: Shape | None) -> Non
         found.raise_errors()
 
 
+_UNMASK = "fill them with what stands for a missing value, such as MISSING_W for a reading: values.filled(...)"
+
+
 def _bad_rows(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
     """Positions along the first axis in which any entry is True."""
     return np.flatnonzero(mask.reshape(mask.shape[0], -1).any(axis=1)) if mask.ndim else np.zeros(1, np.intp)
 
 
 def as_array(values: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
-    """Return `values` as an array of whatever type, or refuse by FX-A001 rows of different lengths."""
+    """Return `values` as an array of whatever type.
+
+    Raises
+    ------
+    ValidationError
+        FX-A001 rows of different lengths, FX-A002 a masked array with masked values: numpy would take what lies below.
+    """
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        found = Findings(name)
+        found.add("FX-A002", f"{name} has masked values", rows=_bad_rows(np.ma.getmaskarray(values)), hint=_UNMASK)
+        found.raise_errors()
     try:
         return np.asarray(values)
     except ValueError as error:

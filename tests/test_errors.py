@@ -72,6 +72,7 @@ def test_unregistered_codes_cannot_be_used():
         (lambda: as_float([1.0, -np.inf], "p_kw"), "FX-A003"),
         (lambda: as_float([1.0, -1.0], "up_kw", non_negative=True), "FX-A004"),
         (lambda: as_int([1.5], "up_w"), "FX-A002"),
+        (lambda: as_int(np.ma.masked_equal([1, 2], 2), "up_w"), "FX-A002"),
         (lambda: as_int([True, False], "rows"), "FX-A002"),
         (lambda: as_int([-1], "up_w", lo=0), "FX-A004"),
         (lambda: as_int([2**40], "up_w", dtype=np.int32), "FX-A006"),

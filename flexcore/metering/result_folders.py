@@ -1,9 +1,10 @@
 """Folders of results: they appear whole, and the same result again leaves them as they are."""
 
+import filecmp
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def publish_folder(folder: Path, out: str | os.PathLike[str], manifest: Mapping[
     Raises
     ------
     FileError
-        FX-B066 if `out` exists and its manifest says that it is another result.
+        FX-B066 if `out` exists and is another result by its manifest, or its tables are not those of `folder`.
     """
     target = Path(out)
     with published(folder / MANIFEST) as temporary:
@@ -58,9 +59,31 @@ def publish_folder(folder: Path, out: str | os.PathLike[str], manifest: Mapping[
         files = tuple(str(target / name) for name in earlier["files"])
     except (FileError, KeyError, TypeError):
         same, files = False, ()
-    if not same or not all(Path(name).exists() for name in files):
+    if not same:
         refuse("FX-B066", f"{target} exists and holds something else", ids=[str(target)], hint="name a new folder")
+    if not _same_tables([str(folder / name) for name in manifest["files"]], files):
+        message = f"{target} holds this result by its manifest, but its tables were changed or are damaged"
+        refuse("FX-B066", message, ids=[str(target)], hint="name a new folder, and find out who changed the old one")
     return files
+
+
+def _same_tables(fresh: Sequence[str], kept: Sequence[str]) -> bool:
+    """Compare files by their bytes, or by what they hold where other parts or another release wrote them."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    alike = len(fresh) == len(kept)
+    pairs = [([one], [other]) for one, other in zip(fresh, kept, strict=True)] if alike else [(fresh, kept)]
+    try:
+        for pair in pairs:
+            if alike and filecmp.cmp(pair[0][0], pair[1][0], shallow=False):
+                continue
+            one, other = (pa.concat_tables([pq.ParquetFile(name).read() for name in names]) for names in pair)
+            if not one.equals(other):
+                return False
+    except (OSError, pa.ArrowException):
+        return False
+    return True
 
 
 def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -231,6 +232,9 @@ def test_running_again_is_idempotent_and_never_overwrites(tmp_path, small):
         fx.baseline_files(history, today, ~EVENT, preset=RULE, out=out)
     assert refused.value.codes == ("FX-B066",)
     assert before == {file.name: (file.read_bytes(), file.stat().st_mtime_ns) for file in out.iterdir()}
+    Path(first.files[0]).write_bytes(Path(first.files[0]).read_bytes()[:-9])
+    with pytest.raises(FileError, match="changed or are damaged"):
+        fx.baseline_files(history, today, EVENT, preset=RULE, out=out, parts=2)
     assert not list(tmp_path.glob(".*"))
 
 

@@ -23,12 +23,12 @@ GOLDEN = [(7, 14), (8, 14), (9, -4), (10, -22), (11, -33)]
 SHAPES = [(0, 0, 0, 0), (-1, 2, -2, 1), (-4, 1, 1, 2), (0.25, 0.75, -0.5, -0.5)]
 
 
-def net(ordered_mw, baseline_mw, metered_mw, **more):
+def net(ordered_mw, baseline_mw, metered_mw, terms=TERMS, **more):
     rows = [
         np.atleast_2d(np.rint(np.asarray(values) * MW)).astype(np.int64)
         for values in (ordered_mw, baseline_mw, metered_mw)
     ]
-    return settle(*rows, TERMS, direction=UP, aggregate=0, operator=LOCAL, **more)
+    return settle(*rows, terms, direction=UP, aggregate=0, operator=LOCAL, **more)
 
 
 @pytest.mark.rule("SET-01")
@@ -38,6 +38,16 @@ def test_golden_hour_however_the_meter_spreads_it_over_its_quarters(metered, eur
     result = net(np.full(4, 2), np.full(4, 10), metered + np.array(shape))
     assert result.lines.net_ueur.tolist() == [eur * 1_000_000]
     assert result.totals.net_ueur.tolist() == [eur * 1_000_000, 0]
+
+
+@pytest.mark.rule("SET-01")
+@pytest.mark.parametrize(("metered", "eur"), GOLDEN)
+def test_golden_hour_by_terms_that_measure_each_quarter(metered, eur):
+    """What nobody says of the measure is the default; an even hour is the same by both."""
+    terms = SettlementTerms(price_ueur_per_mwh=eur_per_mwh(7), penalty_ueur_per_mwh=eur_per_mwh(11))
+    assert terms.measured_per == "quarter_hour"
+    result = net(np.full(4, 2), np.full(4, 10), np.full(4, metered), terms=terms)
+    assert result.lines.net_ueur.tolist() == [eur * 1_000_000]
 
 
 @pytest.mark.rule("SET-01")

@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -218,6 +219,18 @@ def test_a_corrected_reading_changes_only_its_lines_and_the_new_run_cites_the_ol
     with pytest.raises(FileError) as refused:
         fx.settle_files(orders, paths[:-1], paths[-1], TERMS, out=tmp_path / "second", **options)
     assert refused.value.codes == ("FX-B066",)
+    # nor is a run taken for the same whose amounts were changed, or whose tables are damaged
+    lines = tmp_path / "second" / "lines.parquet"
+    kept, table = lines.read_bytes(), pq.read_table(lines)
+    pay = table.column_names.index("pay_ueur")
+    pq.write_table(table.set_column(pay, "pay_ueur", pc.add(table["pay_ueur"], 1)), lines)
+    for _ in range(2):
+        with pytest.raises(FileError, match="changed or are damaged") as refused:
+            fx.settle_files(orders, paths[:-1], tmp_path / "new.parquet", TERMS, out=tmp_path / "second", **options)
+        assert refused.value.codes == ("FX-B066",)
+        lines.write_bytes(kept[:-9])
+    pq.write_table(table, lines, compression="zstd")  # other bytes of the same numbers
+    fx.settle_files(orders, paths[:-1], tmp_path / "new.parquet", TERMS, out=tmp_path / "second", **options)
     # a reading of a POD without orders changes nothing
     idle = int(np.setdiff1d(pods, orders["pod"])[0])
     correct_readings(tmp_path / "idle.parquet", paths[-1], {"pod": [idle], "qh": [DAY.first_qh + 70], "power_w": [1]})
