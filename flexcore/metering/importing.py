@@ -123,7 +123,8 @@ def import_readings(
     FileError
         FX-B060 a source that cannot be read, FX-B068 rows of a POD that do not stand together or PODs out of order.
     ValidationError
-        FX-A003 a power_kw that is not finite, FX-A007 a column is missing; what `collect_readings` raises.
+        FX-A003 a power_kw that is not finite, FX-A007 a column is missing, FX-A008 power in both units; what
+        `collect_readings` raises.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -214,6 +215,11 @@ def _behind(rest: Any, table: Any) -> Any:
     """Put a batch behind the rows that are left of those before."""
     import pyarrow as pa
 
+    if rest.column_names != table.column_names:
+        found = Findings("readings")
+        message = "power_w and power_kw are both given, in different files or batches"
+        found.add("FX-A008", message, field="power_kw", hint="give all of a day in one of them")
+        found.raise_errors(ValidationError)
     try:
         return pa.concat_tables([rest, table], promote_options="permissive")
     except pa.ArrowException as error:
@@ -274,11 +280,13 @@ def _collect(
             ids=pods.take(late).to_pylist(),
             hint="sort the rows of the day by pod and time",
         )
-    if expected is not None and expected.type == pods.type:
-        upto = pc.less_equal(expected, pods[-1])
-        pods = expected.filter(upto if last is None else pc.and_(upto, pc.greater(expected, last)))
-    elif expected is not None:
-        pods = expected  # numbers never meet text: `collect_readings` says so
+    if expected is not None:
+        wanted = expected[:0]  # numbers never meet text
+        if expected.type == pods.type:
+            upto = pc.less_equal(expected, pods[-1])
+            wanted = expected.filter(upto if last is None else pc.and_(upto, pc.greater(expected, last)))
+        _refuse_strange(keys, pods, wanted, first_row)
+        pods = wanted
     there = np.flatnonzero(np.asarray(pc.is_valid(table.column(2))))
     known = table if there.size == table.num_rows else table.take(there)
     pod = _flat(known.column("pod"))
@@ -293,6 +301,20 @@ def _collect(
             gaps=gaps,
         )
     return pods, readings.metered_w
+
+
+def _refuse_strange(keys: Any, pods: Any, wanted: Any, first_row: int) -> None:
+    """Raise FX-B003 for PODs that are not wanted, also where all that they have is rows without a reading."""
+    import pyarrow.compute as pc
+
+    there = pc.is_in(pods, value_set=wanted) if wanted.type == pods.type else pc.is_null(pods)
+    strange = pods.filter(pc.invert(there))
+    if len(strange):
+        found = Findings("readings")
+        rows = np.flatnonzero(np.asarray(pc.is_in(keys, value_set=strange)))
+        message = f"{rows.size} rows of {len(strange)} PODs that are not listed"
+        found.add("FX-B003", message, field="pod", rows=rows + first_row, ids=keys.take(rows).to_pylist())
+        found.raise_errors(TimeSeriesError)
 
 
 @contextmanager

@@ -128,3 +128,30 @@ def test_a_gap_names_the_pod_by_its_place_among_all(tmp_path, batch):
         import_readings(tmp_path / "day.parquet", pa.Table.from_batches(table.to_batches(max_chunksize=batch)), DAY)
     (found,) = caught.value.findings
     assert (found.code, found.rows, found.ids) == ("FX-B002", (2,), (13,))
+
+
+@pytest.mark.rule("MET-01")
+@pytest.mark.parametrize("first", ["power_w", "power_kw"])
+def test_power_in_both_units_in_different_files_is_refused(tmp_path, first):
+    """Put one behind the other they would be two columns, of which only one is read."""
+    second = {"power_w": "power_kw", "power_kw": "power_w"}[first]
+    paths = [tmp_path / name for name in ("1.parquet", "2.parquet")]
+    for pod, path, name in zip((1, 2), paths, (first, second), strict=True):
+        pq.write_table(long_rows([pod]).rename_columns(["pod", "time", name]), path)
+    with pytest.raises(ValidationError, match="FX-A008"):
+        import_readings(tmp_path / "day.parquet", paths, DAY, gaps="flag")
+    assert not (tmp_path / "day.parquet").exists()
+
+
+@pytest.mark.rule("MET-01")
+@pytest.mark.parametrize(("keys", "empty", "wanted"), [([1, 5], 1, [5]), ([5, 6], 6, [5]), (["a", "b"], "a", [1])])
+def test_pods_that_are_not_listed_are_refused_without_any_reading_too(tmp_path, keys, empty, wanted):
+    table = long_rows(keys, pa.string() if isinstance(empty, str) else None)
+    power = pa.array(np.arange(200), mask=np.array(table["pod"].to_pylist()) == empty)
+    rows = [k for k, key in enumerate(table["pod"].to_pylist()) if key not in wanted]
+    batches = table.set_column(2, "power_w", power).to_batches(max_chunksize=30)
+    with pytest.raises(ValidationError) as refused:
+        import_readings(tmp_path / "day.parquet", pa.Table.from_batches(batches), DAY, gaps="flag", pods=wanted)
+    (finding,) = refused.value.findings
+    assert finding.code == "FX-B003"
+    assert list(finding.rows) == rows[: len(finding.rows)]
