@@ -202,6 +202,7 @@ ELIGIBILITY: MappingProxyType[str, EligibilityRule] = MappingProxyType(
             unverified=("day_types", "look_back_days", "fall_backs", "rebound_steps", "clock_change"),
         ),
         "high_5_of_10": EligibilityRule(source="flexcore: working days, or others, of the last 45 days"),
+        "high_5_of_10_unadjusted": EligibilityRule(source="flexcore: as high_5_of_10"),
         "low_5_of_10": EligibilityRule(source="flexcore: mirror of high_5_of_10"),
         "rolling_10": EligibilityRule(
             source="Lind et al. 2023, doi 10.1016/j.jup.2023.101688: like days; no look-back stated",
