@@ -158,7 +158,7 @@ def settle_sparse(
         totals = SettlementTotals(
             own.operator, **{name: getattr(totals, name) + getattr(own, name) for name in _SUMMED}
         )
-        shares = share_pods(book, sums._replace(energies=()), lines, 0, terms, "delivered", n_threads)
+        shares = share_pods(book, sums._replace(energies=()), lines, terms, "delivered", n_threads)
         del book, sums
         columns = {field.name: getattr(shares, field.name) for field in fields(shares)}
         n_pod_lines += len(shares)

@@ -126,7 +126,7 @@ def _settle(book: Book, terms: SettlementTerms, missing: str, split_by: Split, n
             ((power == MISSING_W) & ordered).any(axis=1) for power in (book.metered, book.baseline)
         )
         refuse_missing(no_reading, no_baseline, book.pod.tolist())
-    pods = share_pods(book, sums, lines, 0, terms, split_by, n_threads)
+    pods = share_pods(book, sums, lines, terms, split_by, n_threads)
     buckets = bucket_digests(book, bucket_edges(book.ptr), n_threads=n_threads)
     digest = run_digest(terms, missing, split_by, book.unit_of_step, len(book.rows), buckets)
     return SettlementResult(lines, pods, totals_of(lines), terms, digest, split_by)

@@ -60,10 +60,9 @@ def sum_groups(book: Book, terms: SettlementTerms, n_threads: int) -> LineSums:
 
 
 def share_pods(
-    book: Book, sums: LineSums, lines: SettlementLines, first: int, terms: SettlementTerms, split_by: str,
-    n_threads: int,
-) -> PodLines:  # fmt: skip
-    """Split the amounts of the lines of a book, which stand in `lines` from `first` on, over its rows."""
+    book: Book, sums: LineSums, lines: SettlementLines, terms: SettlementTerms, split_by: str, n_threads: int
+) -> PodLines:
+    """Split the amounts of the lines of a book over its rows."""
     from flexcore.kernels.settlement.remuneration import list_entries, split_lines
 
     n_groups, n_lines = len(book.ptr) - 1, len(sums.unit)
@@ -82,7 +81,6 @@ def share_pods(
         )  # fmt: skip
 
     run_chunks(task, n_groups, n_threads=n_threads, chunk=_GROUPS)
-    here = slice(first, first + n_lines)
 
     def split(amount: Int64s, weight: Int64s) -> Int64s:
         used = np.add.reduceat(np.maximum(weight, 0), ptr[:-1]) if total else np.zeros(0, np.int64)
@@ -92,9 +90,11 @@ def share_pods(
                 used > MAX_WQH,
             )  # fmt: skip
         part = np.empty(total, np.int64)
-        own = np.ascontiguousarray(amount[here])
         run_chunks(
-            lambda lo, hi: split_lines(ptr, own, weight, ordered, lo, hi, part), n_lines, n_threads=n_threads, chunk=256
+            lambda lo, hi: split_lines(ptr, amount, weight, ordered, lo, hi, part),
+            n_lines,
+            n_threads=n_threads,
+            chunk=256,
         )
         return part
 
@@ -108,6 +108,6 @@ def share_pods(
             refuse("FX-S010", f"the factors of {int(wrong.sum())} lines do not sum to {ONE_PPM}", ids=bad)
     amounts = (lines.pay_ueur, lines.penalty_ueur, lines.availability_ueur)
     pay, penalty, availability = (split(amount, weight) for amount, weight in zip(amounts, weights, strict=True))
-    line = np.repeat(np.arange(first, first + n_lines), sums.n_entries)
+    line = np.repeat(np.arange(n_lines), sums.n_entries)
     net = pay - penalty + availability
     return PodLines(line, row, book.pod[row], ordered, delivered, available, pay, penalty, availability, net)
