@@ -69,8 +69,10 @@ def settle(
 
     from flexcore.errors import check_option
     from flexcore.metering import ELIGIBILITY, BaselineRule, Calendar, ReferenceDays, rule_for
+    from flexcore.metering.baseline import rule_of
     from flexcore.metering.reading_files import open_day
     from flexcore.metering.result_folders import MANIFEST
+    from flexcore.metering.stream_arguments import reads_history
     from flexcore.settlement.order_rows import read_orders
     from flexcore.settlement.presets import TERMS
     from flexcore.settlement.stream import settle_files
@@ -92,7 +94,11 @@ def settle(
         country, _, subdivision = place.partition("-")
         calendar = Calendar(country, subdivision=subdivision or None)
         method = rule_for(preset, calendar.day_type(open_day(sources[-1]).day))
-        eligible = ReferenceDays(calendar, ELIGIBILITY[preset]) if preset in ELIGIBILITY else None
+        if preset in ELIGIBILITY:
+            eligible = ReferenceDays(calendar, ELIGIBILITY[preset])
+        elif reads_history(rule_of(method)):
+            message = f"{preset} is a preset of days off; name that of working days, and --calendar chooses"
+            raise typer.BadParameter(message, param_hint="--preset")
     make_folder(out.parent)
     columns = (TextColumn("blocks of PODs"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:

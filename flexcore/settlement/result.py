@@ -50,7 +50,7 @@ class SettlementLines(Columns):
     delivered_wqh : ndarray of int64
         Delivered energy, netted, not clipped; may be negative. [W quarter-hours]
     paid_wqh : ndarray of int64
-        clip(delivered, 0, cap x ordered), rounded down; over the unit or for each quarter-hour. [W quarter-hours]
+        clip(delivered, 0, cap x ordered), rounded down; summed over the periods of `measured_per`. [W quarter-hours]
     shortfall_wqh : ndarray of int64
         max(0, (1 - tolerance) x ordered, rounded down, - delivered); likewise. [W quarter-hours]
     counted_wqh : ndarray of int64

@@ -127,6 +127,12 @@ def test_a_calendar_tells_reference_days_apart(tmp_path):
     assert shown["IT-RM"] == shown["IT"] == expected.digest != shown[None]
     refused = call(tmp_path / "orders.parquet", *paths, *options, "--calendar", "XX", "--out", tmp_path / "run")
     assert isinstance(refused.exception, ValidationError)
+    # without a rule of its own its days would be of any type, as if no calendar had been given
+    options = ("--price", "70", "--preset", "pjm_2_of_3_weekend", "--calendar", "IT", "--missing-as-zero")
+    refused = call(tmp_path / "orders.parquet", *paths, *options, "--out", tmp_path / "run")
+    assert refused.exit_code == 2
+    assert "preset of days off" in refused.output
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_of_files_is_no_computed_day(tmp_path):
