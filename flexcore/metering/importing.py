@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from flexcore.errors import Finding, Findings, TimeSeriesError, ValidationError, check_option
 from flexcore.market_day import MarketDay
-from flexcore.metering.reading_files import open_day
+from flexcore.metering.reading_files import DayFiles, open_day
 from flexcore.metering.reading_layout import (
     GROUP_ROWS,
     Paths,
@@ -389,7 +389,7 @@ def correct_readings(path: str | os.PathLike[str], source: Paths, corrections: A
         found.add("FX-B001", f"{twice.size} readings are corrected twice", rows=order[twice], ids=keys[order[twice]])
         found.raise_errors()
     row, step, power = row[order], step[order], columns["power_w"][order]
-    flagged = all("estimated" in file.columns for file in files.files)
+    flagged = any("estimated" in file.columns for file in files.files)
     about = {"replaces": "; ".join(file.path for file in files.files), "reason": reason}
     changed = 0
     with (
@@ -413,9 +413,23 @@ def correct_readings(path: str | os.PathLike[str], source: Paths, corrections: A
             block[place] = power[a:b]
             more: dict[str, Any] = {}
             if flagged:  # a reading that came in place of an estimate is none
-                flags = files.column("estimated", lo, hi).to_pylist()
+                flags = _estimates(files, lo, hi)
                 for k, t in zip(*place, strict=True):
                     flags[k] = [step for step in flags[k] if step != t]
                 more = {"estimated": flags}
             writer.append(pods[lo:hi], block, **more)
     return changed
+
+
+def _estimates(files: DayFiles, lo: int, hi: int) -> list[list[int]]:
+    """Return the steps of rows lo..hi that are marked as estimated: none in a file that has no such column."""
+    found: list[list[int]] = []
+    first = 0
+    for file in files.files:
+        a, b = max(lo - first, 0), min(hi - first, file.n_pods)
+        if a < b and "estimated" in file.columns:
+            found += [steps or [] for steps in DayFiles((file,)).column("estimated", a, b).to_pylist()]
+        elif a < b:
+            found += [[] for _ in range(a, b)]
+        first += file.n_pods
+    return found

@@ -10,7 +10,7 @@ import pytest
 import flexcore as fx
 from flexcore import settle
 from flexcore.errors import FileError, SettlementError, ValidationError
-from flexcore.metering import MISSING_W, reading_files, reading_layout
+from flexcore.metering import MISSING_W, importing, reading_files, reading_layout
 from flexcore.metering.importing import correct_readings
 from flexcore.settlement import SettlementTerms, open_run
 from flexcore.units import DOWN, LOCAL, UP
@@ -166,6 +166,30 @@ def test_a_reading_that_comes_in_place_of_an_estimate_is_credited_as_one(tmp_pat
     assert (old.lines.delivered_wqh[0], old.lines.n_estimated[0]) == (1000, 1)
     assert (new.lines.delivered_wqh[0], new.lines.n_estimated[0]) == (2000, 0)
     assert old.digest != new.digest
+
+
+@pytest.mark.rule("SET-04")
+def test_a_correction_keeps_the_estimates_of_every_file(tmp_path, monkeypatch):
+    """Also where one of the files of the day has no column of them."""
+    for module in (reading_layout, reading_files, importing):
+        monkeypatch.setattr(module, "GROUP_ROWS", 32)
+    rng = np.random.default_rng(6)
+    pods, paths, values = city(tmp_path, rng)
+    orders = random_orders(rng, pods)
+    marks = rng.random(values[-1].shape) < 0.3
+    marks[40:75] = False
+    today = [tmp_path / name for name in ("a.parquet", "b.parquet", "c.parquet")]
+    for path, (lo, hi) in zip(today, ((0, 40), (40, 75), (75, 120)), strict=True):
+        own = None if lo == 40 else marks[lo:hi]
+        fx.write_readings(path, DAY, pods[lo:hi], values[-1][lo:hi], estimated=own)
+    late = {"pod": pods[[3, 50, 100]], "qh": DAY.first_qh + 70, "power_w": 100}
+    correct_readings(tmp_path / "late", today, late)
+    values[-1] = values[-1].copy()
+    values[-1][[3, 50, 100], 70] = 100
+    marks[[3, 50, 100], 70] = False
+    found = fx.settle_files(orders, paths[:-1], tmp_path / "late", TERMS, preset=RULE)
+    assert_same_run(found, in_memory(pods, values, orders, estimated=marks)[0])
+    assert found.lines.n_estimated.any()
 
 
 @pytest.mark.parametrize("lists", [[[96]], [[-1]], [[None]], [["noon"]]])
