@@ -20,6 +20,8 @@ from flexcore.study.report.statement import write_bsp_statement
 from flexcore.study.report.statement_pod import write_pod_statement
 from flexcore.study.report.statement_sheet import money, price
 from flexcore.study.statement_files import example_pod, file_name, settled_day, write_statements
+from tests.settlement.test_trace import HARD
+from tests.settlement.test_trace import settled as estimated_day
 
 HOSTILE = '</style><script>alert("x")</script>&<b>'
 VOID = {"meta", "line", "rect", "path"}
@@ -165,6 +167,23 @@ def test_pages_show_the_numbers_and_load_nothing(run, day, tmp_path):
                 assert f"{row['delivered_w']:,}" in page.shown
             for text in ("BAS-01", "SET-01", "SET-03", "MET-01"):
                 assert text in page.shown
+
+
+def test_pages_mark_estimated_readings(day, tmp_path):
+    """Without the mark, delivered would not be baseline minus reading, and nothing on the page would say why."""
+    source = estimated_day(2, HARD)
+    pod = pod_statement(source, str(source.row_pod_id[0]))
+    n = sum(pod.intervals["estimated"].to_pylist())
+    assert n
+    page = Page(write_pod_statement(pod, tmp_path / "pod.html"))
+    assert page.shown.count("(estimated)") == n
+    assert "never credited above the order" in page.shown
+    lines = bsp_statement(source, pod.bsp).lines["n_estimated"].to_pylist()
+    page = Page(write_bsp_statement(bsp_statement(source, pod.bsp), tmp_path / "bsp.html"))
+    assert any(lines)
+    assert "no POD is credited above its order" in page.shown
+    plain = bsp_statement(day, pod_statement(day, example_pod(day)).bsp)
+    assert "credited" not in Page(write_bsp_statement(plain, tmp_path / "plain.html")).shown
 
 
 def hostile(day):

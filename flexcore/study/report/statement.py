@@ -25,6 +25,11 @@ from flexcore.study.report.statement_sheet import (
     write_sheet,
 )
 
+#: Counts of ordered quarter-hours that lines show where there are any: head and what it means.
+_COUNTS = {
+    "n_missing": ("not read", "Ordered quarter-hours that were not read count as not delivered."),
+    "n_estimated": ("estimated", "Where the meter operator estimated a reading, no POD is credited above its order."),
+}
 #: How amounts make the net.
 _SIGNS = {"penalty_ueur": "\N{MINUS SIGN}", "fee_ueur": "\N{MINUS SIGN}", "net_ueur": "="}
 
@@ -167,11 +172,12 @@ def _lines(statement: BspStatement) -> Section:
     if not table.num_rows:
         return Section("lines", title, "", [none("None.")])
     amounts, several = shown_amounts(table), len(statement.runs) > 1
-    n_missing, factor = any(table.column("n_missing").to_pylist()), set(table.column("factor_ppm").to_pylist())
+    factor = set(table.column("factor_ppm").to_pylist())
+    counts = [name for name in _COUNTS if column_sum(table, name)]
     energies = ("ordered_wqh", "delivered_wqh", "paid_wqh", "shortfall_wqh")
     heads = ["from", "market", "aggregate", "direction", "ordered", "delivered", "paid", "missing", "EUR/MWh"]
     heads = [*(["day"] if several else []), *heads]
-    heads += [*(["factor"] if factor != {ONE_PPM} else []), *(["not read"] if n_missing else [])]
+    heads += [*(["factor"] if factor != {ONE_PPM} else []), *(_COUNTS[name][0] for name in counts)]
     order = [("day", "ascending"), ("unit", "ascending"), ("operator", "descending"), ("aggregate", "ascending")]
     cells = [
         (
@@ -180,7 +186,7 @@ def _lines(statement: BspStatement) -> Section:
             *(kwh(row[name], 3) for name in energies),
             price(row["price_ueur_per_mwh"]),
             *([number(row["factor_ppm"] / 10_000, 4, "%")] if factor != {ONE_PPM} else []),
-            *([f"{row['n_missing']:,}"] if n_missing else []),
+            *(f"{row[name]:,}" for name in counts),
             *(money(row[name]) for name in amounts),
         )
         for row in table.sort_by([*order, ("direction", "descending")]).to_pylist()
@@ -192,8 +198,7 @@ def _lines(statement: BspStatement) -> Section:
         "What is settled: one line for each market time unit, aggregate and direction, in kWh. Each amount is rounded "
         "once, to the micro-euro; missing is what is short of the order beyond the tolerance."
     )
-    if n_missing:
-        lead += " Ordered quarter-hours that were not read count as not delivered."
+    lead = " ".join([lead, *(_COUNTS[name][1] for name in counts)])
     found = sheet_table(
         [*heads, *map(amount_label, amounts)], cells, first="k" * several + "k.k.", dense=True, foot=foot
     )

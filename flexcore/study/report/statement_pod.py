@@ -112,13 +112,15 @@ def _watts(value: int | None) -> str:
 
 def _quarter_hours(statement: PodStatement) -> Section:
     """Return the intervals in the form of a flexibility settlement: baseline, order, reading, delivered, deficiency."""
+    rows = statement.intervals.to_pylist()
     cells = [
         (
             row["start"], row["operator"], row["direction"],
-            *(_watts(row[name]) for name in (
-                "baseline_w", "ordered_w", "set_point_w", "metered_w", "delivered_w", "deficiency_w")),
+            *(_watts(row[name]) for name in ("baseline_w", "ordered_w", "set_point_w")),
+            _watts(row["metered_w"]) + " (estimated)" * row["estimated"],
+            *(_watts(row[name]) for name in ("delivered_w", "deficiency_w")),
         )
-        for row in statement.intervals.to_pylist()
+        for row in rows
     ]  # fmt: skip
     table = sheet_table(
         ["from", "market", "direction", "baseline", "order", "set-point", "reading", "delivered", "missing"],
@@ -131,6 +133,8 @@ def _quarter_hours(statement: PodStatement) -> Section:
         "Mean power in W, positive = withdrawal. Delivered is baseline minus reading for an order up, reading minus "
         f"baseline for one down; what was not read counts as not delivered.{version}"
     )
+    if any(row["estimated"] for row in rows):
+        lead += " A reading that the meter operator estimated is never credited above the order."
     return Section("quarter-hours", "Ordered quarter-hours", lead, [table])
 
 
