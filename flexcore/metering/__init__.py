@@ -9,6 +9,7 @@ from flexcore.metering.calendar import Calendar
 from flexcore.metering.comparison import compare_methods
 from flexcore.metering.comparison_result import MethodComparison, Recommendation
 from flexcore.metering.control_match import draw_controls, match_controls
+from flexcore.metering.correcting import correct_readings
 from flexcore.metering.day_distance import MatchDay, match_day_distance, temperature_distance
 from flexcore.metering.delivery import delivered_volume, net_by_aggregate
 from flexcore.metering.eligibility import Eligibility, count_readings, eligible_days, needed_steps
@@ -16,7 +17,7 @@ from flexcore.metering.eligibility_rule import ELIGIBILITY, EligibilityRule, rul
 from flexcore.metering.event_runs import EventRuns
 from flexcore.metering.group_baseline import GroupBaselines, baseline_of_groups, is_linear
 from flexcore.metering.history import assemble_history
-from flexcore.metering.importing import correct_readings, import_readings
+from flexcore.metering.importing import import_readings
 from flexcore.metering.monitoring import (
     monitor_start,
     monitor_step,

@@ -1,5 +1,7 @@
 """Rows of readings in the forms that sources have: other types of column, several files, batches of any size."""
 
+from decimal import Decimal
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -7,7 +9,7 @@ import pytest
 
 from flexcore.errors import ValidationError
 from flexcore.market_day import MarketDay
-from flexcore.metering import BaselineRule, baseline_batches, import_readings, open_day
+from flexcore.metering import MISSING_W, BaselineRule, baseline_batches, import_readings, open_day
 from flexcore.metering.reading_rows import RowReader
 
 DAY = MarketDay("2026-10-25")  # 100 quarter-hours
@@ -155,3 +157,23 @@ def test_pods_that_are_not_listed_are_refused_without_any_reading_too(tmp_path, 
     (finding,) = refused.value.findings
     assert finding.code == "FX-B003"
     assert list(finding.rows) == rows[: len(finding.rows)]
+
+
+@pytest.mark.parametrize(
+    ("power", "code"),
+    [
+        (["1"] * 100, "FX-A002"),
+        ([float("inf")] * 100, "FX-A003"),
+        ([None] * 100, None),
+        ([Decimal("0.0125")] * 100, None),
+    ],
+)
+def test_kilowatts_are_numbers_of_any_kind(tmp_path, power, code):
+    source = {"pod": np.ones(100, int), "time": DAY.qh * 900, "power_kw": pa.array(power)}
+    path = tmp_path / "day.parquet"
+    if code is not None:
+        with pytest.raises(ValidationError, match=rf"(?s)power_kw.*{code}"):
+            import_readings(path, source, DAY, gaps="flag")
+        return
+    import_readings(path, source, DAY, gaps="flag")
+    assert set(read(path)[1].ravel().tolist()) == {MISSING_W if power[0] is None else 12}  # 12.5 W, half to even

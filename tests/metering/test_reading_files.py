@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 import flexcore as fx
 from flexcore.errors import FileError, OptionError, TimeSeriesError, ValidationError
 from flexcore.metering import MISSING_W, collect_readings, reading_layout, reading_rows
-from flexcore.metering.importing import correct_readings, import_readings
+from flexcore.metering.correcting import correct_readings
+from flexcore.metering.importing import import_readings
 from flexcore.metering.plain_pages import page_values
 from flexcore.metering.reading_files import open_day, open_file
 from flexcore.metering.reading_rows import RowReader
@@ -43,7 +44,7 @@ def rows(path, lo=0, hi=None, **options):
 @pytest.fixture
 def small_groups(monkeypatch):
     """Row groups of 64 rows, so that a small file has many."""
-    for module in (reading_layout, fx.metering.reading_files, fx.metering.importing):
+    for module in (reading_layout, fx.metering.reading_files, fx.metering.importing, fx.metering.correcting):
         monkeypatch.setattr(module, "GROUP_ROWS", 64)
 
 

@@ -26,7 +26,7 @@ from flexcore.metering import (
     rule_for,
     stream_work,
 )
-from flexcore.metering.importing import correct_readings
+from flexcore.metering.correcting import correct_readings
 from flexcore.metering.reading_files import open_day
 from flexcore.settlement import SettlementTerms, ordered, partition
 
@@ -43,7 +43,7 @@ def small(monkeypatch):
     monkeypatch.setattr(partition, "_ROWS", 10)
     monkeypatch.setattr(stream_work, "BLOCK", 8)
     monkeypatch.setattr(reading_changes, "_BLOCK", 4)
-    for module in (reading_layout, fx.metering.reading_files, fx.metering.importing):
+    for module in (reading_layout, fx.metering.reading_files, fx.metering.correcting):
         monkeypatch.setattr(module, "GROUP_ROWS", 32)
 
 

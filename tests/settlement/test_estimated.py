@@ -10,8 +10,8 @@ import pytest
 import flexcore as fx
 from flexcore import settle
 from flexcore.errors import FileError, SettlementError, ValidationError
-from flexcore.metering import MISSING_W, importing, reading_files, reading_layout
-from flexcore.metering.importing import correct_readings
+from flexcore.metering import MISSING_W, correcting, reading_files, reading_layout
+from flexcore.metering.correcting import correct_readings
 from flexcore.settlement import SettlementTerms, open_run
 from flexcore.units import DOWN, LOCAL, UP
 from tests.settlement.test_remuneration import (
@@ -171,7 +171,7 @@ def test_a_reading_that_comes_in_place_of_an_estimate_is_credited_as_one(tmp_pat
 @pytest.mark.rule("SET-04")
 def test_a_correction_keeps_the_estimates_of_every_file(tmp_path, monkeypatch):
     """Also where one of the files of the day has no column of them."""
-    for module in (reading_layout, reading_files, importing):
+    for module in (reading_layout, reading_files, correcting):
         monkeypatch.setattr(module, "GROUP_ROWS", 32)
     rng = np.random.default_rng(6)
     pods, paths, values = city(tmp_path, rng)

@@ -28,7 +28,7 @@ from flexcore.metering import (
     stream,
     stream_work,
 )
-from flexcore.metering.importing import correct_readings
+from flexcore.metering.correcting import correct_readings
 from flexcore.settlement import (
     SettlementTerms,
     changed_lines,
@@ -57,7 +57,7 @@ def small(monkeypatch):
     for module in (stream, ordered):
         monkeypatch.setattr(module, "UNIT", 16)
     monkeypatch.setattr(stream_work, "BLOCK", 8)
-    for module in (reading_layout, fx.metering.reading_files, fx.metering.importing):
+    for module in (reading_layout, fx.metering.reading_files, fx.metering.correcting):
         monkeypatch.setattr(module, "GROUP_ROWS", 32)
 
 
