@@ -25,6 +25,10 @@ class Ordered(NamedTuple):
     power: Int32s
     status: npt.NDArray[np.uint8]
 
+    def put(self, orders: Int64s, rows: Int64s, new: "Ordered") -> None:
+        """Replace the numbers of some orders and the status of their rows."""
+        self.metered[orders], self.power[orders], self.status[rows] = new
+
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the arrays behind one another."""
         with open(path, "wb") as file:

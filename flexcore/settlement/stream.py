@@ -6,12 +6,14 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from flexcore.errors import check_option
+from flexcore.market_day import MarketDay
 from flexcore.metering.baseline_rule import BaselineRule
 from flexcore.metering.day_distance import MatchDay
 from flexcore.metering.eligibility import Eligibility
@@ -20,13 +22,13 @@ from flexcore.metering.reference_days import ReferenceDays
 from flexcore.metering.result_folders import read_manifest, temporary_folder
 from flexcore.metering.stream import Progress
 from flexcore.metering.stream_arguments import FamilyArguments
-from flexcore.metering.stream_inputs import open_inputs
+from flexcore.metering.stream_inputs import StreamInputs, open_inputs
 from flexcore.settlement import amounts
 from flexcore.settlement.book import checked_units, need_price
 from flexcore.settlement.earlier_run import run_inputs, take_over
 from flexcore.settlement.estimated_orders import estimated_orders
 from flexcore.settlement.order_rows import order_rows
-from flexcore.settlement.ordered import Places, compute_by_workers, compute_ordered
+from flexcore.settlement.ordered import Ordered, Places, compute_by_workers, compute_ordered
 from flexcore.settlement.partition import Held, SparseRows, settle_sparse
 from flexcore.settlement.remuneration import named_terms
 from flexcore.settlement.result import Int64s, PodLines, SettlementLines, SettlementResult, SettlementTotals
@@ -180,6 +182,8 @@ control_excluded, touched, verify, progress
     if reason and cites is None:
         hint = "name the folder of that run as well: cites=, or --cites"
         amounts.refuse("FX-S090", "a reason is given, but no run that is corrected", field="reason", hint=hint)
+    if executor is not None and out is None:
+        refuse("FX-B069", "an executor needs a folder to write to", field="out", hint="pass out=, or n_threads=")
     cited = None if cites is None else read_manifest(cites)
     families = FamilyArguments(
         day_score=day_score, nominated_w=nominated_w, reference_w=reference_w, reference_of=reference_of, units=units,
@@ -192,33 +196,28 @@ control_excluded, touched, verify, progress
         families=families, touched=touched, verify=verify, n_threads=n_threads,
     )  # fmt: skip
     day = inputs.today.day
-    if cited is not None and not (
-        "n_lines" in cited and (cited.get("date"), cited.get("tz")) == (str(day.date), day.tz)
-    ):
-        name = os.fspath(cites or "")
-        refuse("FX-S030", f"{name} holds no settlement of {day.date}, {day.tz}", field="cites", ids=[name])
+    if cited is not None:
+        _check_day(cited, day, os.fspath(cites or ""))
     unit = checked_units(day.hour_of_step if unit_of_step is None else unit_of_step, day.n_steps)
     rows = order_rows(orders, pods, day.n_steps)
     if len(rows.step):
         need_price(rows.price, terms)
     inputs = replace(inputs, ordered=rows.events())
-    places = todo = Places(rows.place, rows.ptr, rows.step)
+    places = Places(rows.place, rows.ptr, rows.step)
     described = run_inputs(inputs, pods, places) if out is not None or cited is not None else None
+    compute = partial(
+        _compute, out=out, parts=parts or n_threads, executor=executor, n_threads=n_threads, progress=progress
+    )
     earlier = None
     if cited is not None and described is not None and not verify:
         earlier = take_over(cites or "", cited, described, pods, places, n_threads)
-    if earlier is not None:
-        todo, its_orders = places.chosen(earlier[1])
-    if executor is None:
-        ordered = compute_ordered(inputs, todo, n_threads, progress)
-    elif out is None:
-        refuse("FX-B069", "an executor needs a folder to write to", field="out", hint="pass out=, or n_threads=")
+    if earlier is None:
+        ordered, n_computed = compute(inputs, places), len(places.place)
     else:
-        with temporary_folder(out) as scratch:
-            ordered = compute_by_workers(inputs, todo, executor, parts or n_threads, scratch, progress)
-    if earlier is not None:
-        new, (ordered, again) = ordered, earlier
-        ordered.metered[its_orders], ordered.power[its_orders], ordered.status[again] = new
+        ordered, again = earlier
+        todo, orders_again = places.chosen(again)
+        ordered.put(orders_again, again, compute(inputs, todo))
+        n_computed = len(again)
     flags = estimated_orders(inputs.today, rows)
     del inputs
     keys = pods.take(rows.place)
@@ -244,6 +243,29 @@ control_excluded, touched, verify, progress
                 about["inputs"] = described.kept(folder, ordered)
             files = publish_run(folder, out, settled.totals, about)
     return SettlementFiles(
-        settled.totals, terms, settled.digest, settled.n_lines, settled.n_pod_lines, len(todo.place), keys,
+        settled.totals, terms, settled.digest, settled.n_lines, settled.n_pod_lines, n_computed, keys,
         ordered.status, files, number, held,
     )  # fmt: skip
+
+
+def _check_day(cited: dict[str, Any], day: MarketDay, name: str) -> None:
+    """Raise FX-S030 unless a manifest is that of a settlement of the day."""
+    if not {"digest", "n_lines"} <= cited.keys() or (cited.get("date"), cited.get("tz")) != (str(day.date), day.tz):
+        refuse("FX-S030", f"{name} holds no settlement of {day.date}, {day.tz}", field="cites", ids=[name])
+
+
+def _compute(
+    inputs: StreamInputs,
+    places: Places,
+    *,
+    out: str | os.PathLike[str] | None,
+    parts: int,
+    executor: Executor | None,
+    n_threads: int,
+    progress: Progress | None,
+) -> Ordered:
+    """Compute reading and baseline of each order, here or by an executor."""
+    if executor is None or out is None:
+        return compute_ordered(inputs, places, n_threads, progress)
+    with temporary_folder(out) as scratch:
+        return compute_by_workers(inputs, places, executor, parts, scratch, progress)

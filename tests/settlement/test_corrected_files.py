@@ -307,6 +307,7 @@ def _manifest(change):
         (_manifest(lambda about: about["inputs"].update(days=[3])), "FX-S030"),
         (_manifest(lambda about: about["inputs"].update(days=5)), "FX-S030"),
         (_manifest(lambda about: about.update(inputs=[])), "FX-S030"),
+        (_manifest(lambda about: about.pop("digest")), "FX-S030"),
         (_manifest(lambda about: about.update(date="2026-01-22")), "FX-S030"),
         (_manifest(lambda about: about.update(tz="Europe/Paris")), "FX-S030"),
         (lambda folder: (folder / "manifest.json").write_text("{"), "FX-S030"),
