@@ -474,6 +474,15 @@ def test_a_run_json_that_is_none_is_refused(tmp_path, text, code):
     assert refused.value.codes == (code,)
 
 
+@pytest.mark.parametrize("fact", [{"files": []}, {"seed": "one"}, {"seconds": 3}, {"day": None}])
+def test_facts_of_a_run_in_another_form_are_refused(run, tmp_path, fact):
+    run.write(tmp_path)
+    file = tmp_path / "run.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | fact))
+    with pytest.raises(FileError, match=f"run.json has no {next(iter(fact))}"):
+        read_run(tmp_path)
+
+
 def test_files_of_two_runs_are_no_run(run, tmp_path):
     run.write(tmp_path)
     (tmp_path / "report.html").touch()

@@ -25,6 +25,8 @@ from flexcore.study.report.text import (
     kpi_section,
 )
 
+#: What run.json says, and in which form.
+_FACTS = {"city": str, "day": str, "tz": str, "seed": int, "scheme": str, "seconds": dict, "files": dict}
 _AGAIN = "compute it again: flexcore run --out"
 
 
@@ -71,18 +73,18 @@ def read_run(folder: str | Path) -> DayRun:
         tables[name] = table.replace_schema_metadata(None)
     found.raise_errors(FileError)
     day = MarketDay(about["day"], about["tz"])
-    return DayRun(about["city"], day, int(about["seed"]), about["scheme"], tables, dict(about["seconds"]))
+    return DayRun(about["city"], day, about["seed"], about["scheme"], tables, about["seconds"])
 
 
 def _about(source: Path, found: Findings) -> dict[str, Any]:
-    """Return run.json; FX-C010 where it is none, FX-C012 where it lacks something."""
+    """Return run.json; FX-C010 where it is none, FX-C012 where it lacks something or has it in another form."""
     try:
         about = dict(json.loads((source / "run.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no JSON object"
         found.add("FX-C010", f"run.json cannot be read: {why}", ids=["run.json"], hint=_AGAIN)
         found.raise_errors(FileError)
-    lacking = [name for name in ("city", "day", "tz", "seed", "scheme", "seconds", "files") if name not in about]
+    lacking = [name for name, kind in _FACTS.items() if not isinstance(about.get(name), kind)]
     if lacking:
         message = f"run.json has no {', '.join(lacking)}: another version of flexcore wrote it"
         found.add("FX-C012", message, ids=["run.json"], hint=_AGAIN)
