@@ -55,6 +55,27 @@ def _baseline_rows(baseline: BaselineFiles | Paths, today: DayFiles, place: Int6
     return _rows(files, place) if held is None else held[place]
 
 
+def _names(aggregates: Mapping[int, tuple[str, str]], used: Int64s) -> tuple[Names, Names, Int64s]:
+    """Return ids of aggregates and of BSPs, and the BSP of each aggregate; FX-S041 where one has none."""
+    strange = sorted(set(np.unique(used).tolist()) - set(aggregates))
+    numbered = all(0 <= number < _MOST_AGGREGATES for number in aggregates)
+    named = all(isinstance(names, tuple | list) and len(names) == 2 for names in aggregates.values())
+    if strange or not numbered or not named:
+        found = Findings("settled day")
+        hint = f"give id and BSP of each, (id, BSP), numbered from 0 to {_MOST_AGGREGATES - 1}"
+        message = (
+            f"{len(strange)} aggregates have no name" if strange else "an aggregate has no number or no pair of names"
+        )
+        found.add("FX-S041", message, field="aggregates", ids=strange, hint=hint)
+        found.raise_errors(SettlementError)
+    bsp_ids = sorted({bsp for _, bsp in aggregates.values()})
+    ids = [f"no aggregate {number}" for number in range(max(aggregates, default=-1) + 1)]  # of numbers between
+    owner = np.zeros(len(ids), np.int64)
+    for number, (name, bsp) in aggregates.items():
+        ids[number], owner[number] = name, bsp_ids.index(bsp)
+    return np.array(ids, np.str_), np.array(bsp_ids, np.str_), owner
+
+
 #: Number of axes of the arrays of a settled day.
 _AXES = {
     "orders_w": 2, "baseline_w": 2, "metered_w": 2, "row_price": 2, "row_operator": 1, "row_direction": 1,
@@ -154,16 +175,12 @@ class SettledDay:
         files = open_day(today)
         day, pods = files.day, files.pods()
         rows = order_rows(orders, pods, day.n_steps)
-        found = Findings("settled day")
         if not isinstance(run, SettlementRun):  # a settlement of files has a result, too
+            found = Findings("settled day")
             hint = "open_run(date, settled.result) makes the first run of a settlement"
             found.add("FX-S041", f"{type(run).__name__} is no settlement run", field="run", hint=hint)
             found.raise_errors(SettlementError)
-        strange = sorted(set(np.unique(rows.aggregate).tolist()) - set(aggregates))
-        if strange or any(not 0 <= number < _MOST_AGGREGATES for number in aggregates):
-            hint = f"give id and BSP of each, numbered from 0 to {_MOST_AGGREGATES - 1}"
-            found.add("FX-S041", f"{len(strange)} aggregates have no name", field="aggregates", ids=strange, hint=hint)
-            found.raise_errors(SettlementError)
+        ids, bsp_ids, owner = _names(aggregates, rows.aggregate)
         n = len(rows.place)
         row, shape = np.repeat(np.arange(n), np.diff(rows.ptr)), (n, day.n_steps)
         orders_w = np.zeros(shape, np.int32)
@@ -174,11 +191,6 @@ class SettledDay:
         if price.ndim == 1:
             price, each = np.zeros(shape, np.int64), price
             price[row, rows.step] = each
-        bsp_ids = sorted({bsp for _, bsp in aggregates.values()})
-        ids = [str(number) for number in range(max(aggregates, default=-1) + 1)]
-        owner = np.zeros(len(ids), np.int64)
-        for number, (name, bsp) in aggregates.items():
-            ids[number], owner[number] = name, bsp_ids.index(bsp)
         flags = estimated_orders(files, rows)
         if flags is not None:
             estimated = np.zeros(shape, np.bool_)
@@ -187,7 +199,7 @@ class SettledDay:
             day, run, orders_w, _baseline_rows(baseline, files, rows.place), _rows(files, rows.place), rows.operator,
             rows.direction, rows.aggregate, price, np.array(pods.take(rows.place).to_pylist(), np.str_),
             checked_units(day.hour_of_step if unit_of_step is None else unit_of_step, day.n_steps),
-            np.array(ids, np.str_), np.array(bsp_ids, np.str_), owner,
+            ids, bsp_ids, owner,
             row_estimated=None if flags is None else estimated,
         )  # fmt: skip
         settled.check()

@@ -115,7 +115,8 @@ def test_what_does_not_fit_is_refused(tmp_path):
     orders = orders_of(pods, "none")
     found, base = settle(orders, paths)
     run = open_run(str(DAY.date), found.result)
-    for aggregates in ({3: NAMES[3]}, NAMES | {-1: ("X", "BSP-A")}, NAMES | {1 << 40: ("X", "BSP-A")}):
+    below, beyond = {-1: ("X", "BSP-A")}, {1 << 40: ("X", "BSP-A")}
+    for aggregates in ({3: NAMES[3]}, NAMES | below, NAMES | beyond, NAMES | {9: "XY"}, NAMES | {9: ("X",)}):
         with pytest.raises(SettlementError, match="FX-S041"):
             SettledDay.from_files(run, orders, paths[-1], base, aggregates)
     with pytest.raises(SettlementError, match="FX-S041"):
@@ -130,6 +131,16 @@ def test_what_does_not_fit_is_refused(tmp_path):
     fx.write_readings(tmp_path / "other.parquet", DAY, [*pods, "X"], np.full((len(pods) + 1, 100), MISSING_W, np.int32))
     with pytest.raises(FileError, match="FX-B064"):
         SettledDay.from_files(run, orders, tmp_path / "other.parquet", base, NAMES)
+
+
+def test_aggregates_may_be_named_by_numbers(tmp_path):
+    """Also by those of places between theirs, which nothing names."""
+    pods, paths, _ = city(tmp_path)
+    orders = orders_of(pods, "none")
+    found, base = settle(orders, paths)
+    numbered = {number: (str(number - 1), bsp) for number, (_, bsp) in NAMES.items()}
+    settled = SettledDay.from_files(open_run(str(DAY.date), found.result), orders, paths[-1], base, numbered)
+    assert [str(settled.aggregate_ids[number]) for number in NAMES] == [str(number - 1) for number in NAMES]
 
 
 def test_days_of_a_period_may_be_dates(tmp_path):
