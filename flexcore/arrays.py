@@ -52,12 +52,6 @@ def as_array(values: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
         raise
 
 
-def for_each(values: npt.ArrayLike, name: str, n: int) -> npt.NDArray[Any]:
-    """Repeat one number n times; leave a list as it is."""
-    array = as_array(values, name)
-    return array if array.ndim else np.broadcast_to(array, (n,))
-
-
 def as_float(
     values: npt.ArrayLike,
     name: str,
@@ -168,7 +162,9 @@ def int_per_row(
     hi: int | None = None,
 ) -> npt.NDArray[Any]:
     """Return one integer for each row, where one number may stand for all; refusals are those of `as_int`."""
-    return as_int(for_each(values, name, n_rows), name, dtype=dtype, shape=(n_rows,), lo=lo, hi=hi)
+    array = as_array(values, name)
+    array = array if array.ndim else np.broadcast_to(array, (n_rows,))
+    return as_int(array, name, dtype=dtype, shape=(n_rows,), lo=lo, hi=hi)
 
 
 def as_bool(values: npt.ArrayLike, name: str, *, shape: Shape | None = None) -> npt.NDArray[np.bool_]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.arrays import as_int, for_each, int_per_row
+from flexcore.arrays import as_int, int_per_row
 from flexcore.errors import Findings, ValidationError
 from flexcore.market_day import MarketDay
 from flexcore.units import GLOBAL, LOCAL
@@ -68,8 +68,8 @@ class EventRuns:
         end = as_int(end_qh, "end_qh", shape=(n,), lo=-(1 << 40), hi=1 << 40)
         side = int_per_row(operator, "operator", n, dtype=np.int8, lo=LOCAL, hi=GLOBAL)
         power = int_per_row(power_w, "power_w", n, lo=0, hi=_LARGEST_W)
-        own = for_each(-1 if after_steps is None else after_steps, "after_steps", n)
-        after = as_int(own, "after_steps", shape=(n,), lo=-1, hi=_LARGEST_W)
+        own = -1 if after_steps is None else after_steps
+        after = int_per_row(own, "after_steps", n, lo=-1, hi=_LARGEST_W)
         found = Findings("events", n)
         reversed_rows = np.flatnonzero(end <= first)
         if reversed_rows.size:
