@@ -1,5 +1,6 @@
 """Splits work into chunks with fixed boundaries, on as many threads as the caller asked for."""
 
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,7 +20,7 @@ def run_chunks(task: Callable[[int, int], None], n_items: int, *, n_threads: int
     n_items, chunk : int
         Total length and length of one range.
     n_threads : int
-        1 runs in the caller's thread and starts none.
+        The caller's is one of them: 1 starts none.
 
     Raises
     ------
@@ -34,12 +35,22 @@ def run_chunks(task: Callable[[int, int], None], n_items: int, *, n_threads: int
         for lo, hi in ranges:
             task(lo, hi)
         return
-    with ThreadPoolExecutor(max_workers=min(n_threads, len(ranges))) as pool:
-        futures = [pool.submit(task, lo, hi) for lo, hi in ranges]
+    todo = deque(ranges)
+
+    def work() -> None:
         try:
-            for future in futures:
-                future.result()
-        except BaseException:
-            for future in futures:
-                future.cancel()
-            raise
+            while True:
+                try:
+                    lo, hi = todo.popleft()
+                except IndexError:
+                    return
+                task(lo, hi)
+        finally:
+            todo.clear()  # after an error nobody starts another chunk
+
+    n_helpers = min(n_threads, len(ranges)) - 1
+    with ThreadPoolExecutor(max_workers=n_helpers) as pool:
+        helpers = [pool.submit(work) for _ in range(n_helpers)]
+        work()
+        for helper in helpers:
+            helper.result()
