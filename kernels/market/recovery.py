@@ -130,29 +130,41 @@ def split_in_time(
 
     Of equal PODs those that run already come first: one that stops would have to recover.
     A run that began too soon after another, as a cut inside a run leaves it, is not carried on.
-    `track_out` (4, n_pods) is scratch: last step in use, its operator, length of that run, 1 if it began too soon.
+    `track_out` (4, n_pods) is scratch: last step in use, its operator, length of that run, 1 if it began too soon;
+    only for PODs of lines with an award.
     """
     n_lines, n_steps = accepted_w.shape
     width = np.int64(0)
+    for pod in range(state.shape[0]):
+        track_out[0, pod] = -FAR
+    asked = np.empty(state.shape[0], np.int64)
+    n_asked = np.int64(0)
     for line in range(n_lines):
         width = max(width, indptr[line + 1] - indptr[line])
+        awarded = False
+        for t in range(n_steps):
+            awarded |= accepted_w[line, t] > 0
+        for m in range(indptr[line], indptr[line + 1]):
+            for t in range(n_steps):
+                member_out[m, t] = 0
+            pod = pods[m]
+            if awarded and track_out[0, pod] != FAR:
+                track_out[0, pod] = FAR
+                track_out[1, pod] = -1
+                track_out[2, pod] = 0
+                track_out[3, pod] = 0
+                asked[n_asked] = pod
+                n_asked += 1
     power = np.empty(width, np.int64)
     share = np.empty(width, np.int64)
     rest = np.empty(width, np.int64)
     key = np.empty(width, np.int64)
-    for pod in range(state.shape[0]):
-        track_out[0, pod] = FAR
-        track_out[1, pod] = -1
-        track_out[2, pod] = 0
-        track_out[3, pod] = 0
     for t in range(n_steps):
         for line in range(n_lines):
             lo = indptr[line]
             n = indptr[line + 1] - lo
             award = accepted_w[line, t]
             if award <= 0:
-                for m in range(n):
-                    member_out[lo + m, t] = 0
                 short_out[line, t] = 0
                 continue
             who = np.int64(operator[line])
@@ -183,7 +195,7 @@ def split_in_time(
                 member_out[lo + m, t] = share[m]
                 if share[m] > 0:
                     taken_out[pods[lo + m], t] = np.uint8(1 + who)
-        for pod in range(state.shape[0]):
+        for pod in asked[:n_asked]:
             who = np.int64(taken_out[pod, t]) - 1 if taken_out[pod, t] else _holder(state[pod, t])
             if who >= 0:
                 carries_on = t - track_out[0, pod] == 1 and track_out[1, pod] == who
