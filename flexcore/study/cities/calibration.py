@@ -1,5 +1,6 @@
 """Finds how much growth gives a network the wanted number of overloaded transformers and low voltages on one day."""
 
+import functools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -92,22 +93,34 @@ def calibrate(
     inside = np.flatnonzero(of_station >= 0)
     order = inside[np.argsort(of_station[inside], kind="stable")]
     heads = np.flatnonzero(np.diff(of_station[order], prepend=-1))
+    station_q, station_p = (
+        np.add.reduceat(values[order], heads, axis=0) if n_stations else np.zeros((0, q_kvar.shape[1]))
+        for values in (q_kvar, base_p)
+    )
+    # the candidates of each station in the order in which they come to exist, and what all before each one draw
+    of_device = np.concatenate([station[getattr(candidates, name).pod] for name in need])
+    device_need = np.concatenate(list(need.values()))
+    rows = np.lexsort((device_need, of_device))
+    rows = rows[of_device[rows] >= 0]
+    of_device, device_need = of_device[rows], device_need[rows]
+    before = np.zeros((rows.size + 1, base_p.shape[1]), np.int64)
+    np.cumsum(np.concatenate([drawn[name] for name in need])[rows], axis=0, out=before[1:])
+    first = np.searchsorted(of_device, np.arange(n_stations))
 
-    def loading(strength: Floats, chargers: int) -> Floats:
-        """Largest apparent power of each station over its rating."""
+    def loading(strength: Floats) -> Floats:
+        """Largest apparent power of each station over its rating, without public chargers."""
         if not n_stations:
             return np.zeros(0)
-        active = np.add.reduceat(node_power(strength, chargers)[order], heads, axis=0)
+        n_on = np.bincount(of_device[device_need <= strength[of_device]], minlength=n_stations)
+        active = (station_p + before[first + n_on] - before[first]) / 1000.0
         return np.asarray(np.hypot(active, station_q).max(axis=1) / limit_kva, np.float64)
-
-    station_q = np.add.reduceat(q_kvar[order], heads, axis=0) if n_stations else np.zeros((0, q_kvar.shape[1]))
 
     def most_allowed() -> Floats:
         """Strength at which each station reaches the largest loading."""
         low, high = np.zeros(n_stations + 1), np.full(n_stations + 1, STRONGEST)
         for _ in range(_HALVINGS):
             middle = 0.5 * (low + high)
-            over = np.append(loading(middle, 0) > largest_loading, False)
+            over = np.append(loading(middle) > largest_loading, False)
             low, high = np.where(over, low, middle), np.where(over, middle, high)
         return low
 
@@ -116,10 +129,11 @@ def calibrate(
         low, high = 0.0, STRONGEST
         for _ in range(_HALVINGS):
             middle = 0.5 * (low + high)
-            enough = int((loading(np.minimum(middle, allowed), 0) > 1.0).sum()) >= wanted
+            enough = int((loading(np.minimum(middle, allowed)) > 1.0).sum()) >= wanted
             low, high = (low, middle) if enough else (middle, high)
         return high
 
+    @functools.cache
     def measure(strength: float, chargers: int) -> tuple[int, int]:
         """Overloaded transformers and nodes below their voltage band, by AC power flow."""
         p_kw = node_power(np.minimum(strength, allowed), chargers)
