@@ -198,13 +198,13 @@ def compare_schemes(
     registration = register_city(city, delivery, n_threads=n_threads)
     say("forecasts, limits and offers")
     case = scheme_case(city, delivery, registration, n_threads=n_threads)
-    forecast = firm_forecast(city, delivery)
+    expected = firm_forecast(city, delivery)
     checks: dict[str, AcCheck] = {}
 
     def inspect(run: SchemeRun) -> None:
         # a yardstick may carry the name of an asked scheme that differs from it: the asked ones run first
         if run.scheme.name not in checks:
-            checks[run.scheme.name] = _ac_check(case, run, forecast.p_kw, forecast.q_kvar, n_threads)
+            checks[run.scheme.name] = _ac_check(case, run, *expected, n_threads)
 
     comparison = compare(case, asked, curve_points=curve_points, n_threads=n_threads, progress=say, inspect=inspect)
     facts = {

@@ -15,7 +15,7 @@ from flexcore.market.traffic_light import GREEN, movable_power
 from flexcore.market_day import N_SESSIONS, MarketDay
 from flexcore.register.states import AGGREGATE_PRODUCT
 from flexcore.study import kpis
-from flexcore.study.city import City, Forecast
+from flexcore.study.city import City
 from flexcore.study.delivery import Delivery
 from flexcore.study.kpis import KpiRow
 from flexcore.study.least_need import least_open_w
@@ -23,6 +23,7 @@ from flexcore.study.planning import Plan, SessionRecord, forecast_margin_kw
 from flexcore.study.registration import Registration
 from flexcore.units import DOWN, GLOBAL, UP, amount_ueur, eur_per_mwh
 
+Floats = npt.NDArray[np.float64]
 Int64s = npt.NDArray[np.int64]
 
 #: What a MWh of local need costs that nobody can serve: the same price in every cost that is compared.
@@ -30,15 +31,23 @@ UNSERVED_UEUR_PER_MWH = eur_per_mwh(1000)
 _SETTLED = ("PREQUALIFIED", "VERIFIED", "EQUIVALENT")
 
 
-def firm_forecast(city: City, day: MarketDay) -> Forecast:
-    """Return for every step the forecast of the session that makes it firm."""
-    parts = [city.forecast(day, session) for session in range(1, N_SESSIONS + 1)]
-    windows = [day.firm(session) for session in range(1, N_SESSIONS + 1)]
-    joined = {
-        name: np.concatenate([getattr(part, name)[:, firm] for part, firm in zip(parts, windows, strict=True)], axis=1)
-        for name in ("p_kw", "q_kvar", "node_sigma_kw")
-    }
-    return Forecast(**joined, area_sigma=parts[0].area_sigma)
+def firm_forecast(city: City, day: MarketDay) -> tuple[Floats, Floats]:
+    """Return active and reactive power that each step's firm session expects, in kW and kvar."""
+    p_kw, q_kvar = (np.empty((city.grid.n_nodes, day.n_steps)) for _ in range(2))
+    for session in range(1, N_SESSIONS + 1):
+        forecast, firm = city.forecast(day, session), day.firm(session)
+        p_kw[:, firm], q_kvar[:, firm] = forecast.p_kw[:, firm], forecast.q_kvar[:, firm]
+    return p_kw, q_kvar
+
+
+def firm_rows(city: City, day: MarketDay, *, n_threads: int) -> ActivationRows:
+    """Return the limits of activation that follow for each step from the forecast of its firm session."""
+    p_kw, q_kvar, margin_kw = (np.empty((city.grid.n_nodes, day.n_steps)) for _ in range(3))
+    for session in range(1, N_SESSIONS + 1):
+        forecast, firm = city.forecast(day, session), day.firm(session)
+        p_kw[:, firm], q_kvar[:, firm] = forecast.p_kw[:, firm], forecast.q_kvar[:, firm]
+        margin_kw[:, firm] = forecast_margin_kw(city, forecast, firm, n_threads)
+    return activation_rows(city.grid, p_kw, q_kvar, margin_kw=margin_kw, n_threads=n_threads)
 
 
 def day_kpis(city: City, registration: Registration, plan: Plan, delivery: Delivery, *, n_threads: int) -> list[KpiRow]:
@@ -163,14 +172,7 @@ def _common_cost(city: City, plan: Plan, cap: int, n_threads: int) -> int:
     All feeders hang below the balance, so where a voltage row binds one LP decides the whole city, exact for the rows.
     """
     day = plan.day
-    forecast = firm_forecast(city, day)
-    margins = [
-        forecast_margin_kw(city, city.forecast(day, session), day.firm(session), n_threads)
-        for session in range(1, N_SESSIONS + 1)
-    ]
-    rows = activation_rows(
-        city.grid, forecast.p_kw, forecast.q_kvar, margin_kw=np.concatenate(margins, axis=1), n_threads=n_threads
-    )
+    rows = firm_rows(city, day, n_threads=n_threads)
     moved_w = np.zeros(day.n_steps, np.int64)
     for record in plan.records:
         if record.selection is not None:

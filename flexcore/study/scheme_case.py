@@ -3,12 +3,10 @@
 import numpy as np
 import numpy.typing as npt
 
-from flexcore.grid.headroom import activation_rows
 from flexcore.market.schemes import CoordinationCase, Penalties, SchemeOffers, TradeBids, Transmission
 from flexcore.market_day import N_SESSIONS, MarketDay
 from flexcore.study.city import City
-from flexcore.study.day_kpis import firm_forecast
-from flexcore.study.planning import forecast_margin_kw
+from flexcore.study.day_kpis import firm_rows
 from flexcore.study.registration import Registration
 from flexcore.units import DOWN, GLOBAL, LOCAL, UP
 
@@ -45,14 +43,7 @@ def scheme_case(city: City, day: MarketDay, registration: Registration, *, n_thr
     -------
     CoordinationCase
     """
-    forecast = firm_forecast(city, day)
-    margins = [
-        forecast_margin_kw(city, city.forecast(day, session), day.firm(session), n_threads)
-        for session in range(1, N_SESSIONS + 1)
-    ]
-    rows = activation_rows(
-        city.grid, forecast.p_kw, forecast.q_kvar, margin_kw=np.concatenate(margins, axis=1), n_threads=n_threads
-    )
+    rows = firm_rows(city, day, n_threads=n_threads)
     needs = [city.global_needs(day, session) for session in range(1, N_SESSIONS + 1)]
     per_step = [day.from_mtu(need.need_w, "hour").sum(axis=0) for need in needs]
     balance = np.concatenate([per_step[k - 1][day.firm(k)] for k in range(1, N_SESSIONS + 1)]) / 1000.0

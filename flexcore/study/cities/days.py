@@ -121,8 +121,8 @@ class SyntheticDays:
         factor = 1.0 + scale * AREA_SIGMA * shared
         p_kw = truth.p_kw * factor + sigma[:, None] * self._day(day)[2]
         q_kvar = truth.q_kvar * factor
-        sigma_kw = np.repeat(sigma[:, None], day.n_steps, axis=1)
-        for values in (p_kw, q_kvar, sigma_kw):  # all who ask get the same arrays
+        sigma_kw = np.broadcast_to(sigma[:, None], p_kw.shape)
+        for values in (p_kw, q_kvar):  # all who ask get the same arrays
             values.setflags(write=False)
         return Forecast(p_kw, q_kvar, sigma_kw, area_sigma=scale * AREA_SIGMA)
 
