@@ -85,7 +85,7 @@ def _facts(city: City, plan: Plan) -> Table:
 
 def _proof(plan: Plan) -> str:
     """Say in how many of the published quarter-hours the capabilities hold by proof."""
-    proved = [record.capability.certified for record in plan.records if record.capability is not None]
+    proved = [record.certified for record in plan.records if record.certified is not None]
     sure, total = sum(int(steps.sum()) for steps in proved), sum(steps.size for steps in proved)
     return f"certified in {sure:,} of {total:,} published quarter-hours"
 
@@ -342,11 +342,11 @@ def _series(city: City, plan: Plan) -> Table:
             firm = record.session.firm
             need_w[firm] = record.selection.need.need_w.sum(axis=0)[firm]
     net = plan.awards_w[:, UP].sum(axis=1) - plan.awards_w[:, DOWN].sum(axis=1)
-    forecast = firm_forecast(city, day)
+    p_kw, _ = firm_forecast(city, day)
     return pa.table(
         {
             "step": np.arange(day.n_steps, dtype=np.int32),
-            "load_forecast_kw": forecast.p_kw.sum(axis=0),
+            "load_forecast_kw": p_kw.sum(axis=0),
             "load_realised_kw": city.realised(day).p_kw.sum(axis=0),
             "global_need_w": need_w,
             "local_w": net[LOCAL],

@@ -76,7 +76,8 @@ class SessionRecord:
         what was selected of PODs that had not recovered. [W]
     light : TrafficLight or None
         Published by an LFP.
-    capability : CapabilityResult or None
+    certified : ndarray of bool, shape (steps of the plan,), or None
+        Of an LFP: steps in which the capabilities behind the light hold by proof.
     selection, selected_from : GlobalSelection, OfferBook or None
         Of an MSD, and what it selected from: `book` without the power of PODs that would still have to recover.
     check : OutcomeCheck or None
@@ -99,7 +100,7 @@ class SessionRecord:
     clearing: LocalSelection | None = None
     open_w: Int64s = field(default_factory=lambda: np.zeros(0, np.int64))
     light: TrafficLight | None = None
-    capability: CapabilityResult | None = None
+    certified: Bools | None = None
     selection: GlobalSelection | None = None
     selected_from: OfferBook | None = None
     check: OutcomeCheck | None = None
@@ -306,7 +307,7 @@ def _compute_light(
     movable = [movable_power(plan.slots, plan.power_w[GLOBAL, way], node, city.grid.n_nodes) for way in (UP, DOWN)]
     movable = [np.where((label >= 0)[:, None], values, 0) for values in movable]
     local_kw = [np.ascontiguousarray(plan.node_kw(LOCAL, way)[:, steps]) for way in (UP, DOWN)]
-    record.capability = capability(
+    found = capability(
         city.grid,
         p_kw,
         q_kvar,
@@ -319,6 +320,7 @@ def _compute_light(
         voltage_slack_pu=VOLTAGE_SLACK_PU,
         n_threads=plan.n_threads,
     )
+    record.certified = found.certified
     needs = record.needs
     assert needs is not None  # set by the session before
     rules: dict[str, Any] = {}
@@ -334,7 +336,7 @@ def _compute_light(
         rules[f"relieved_{name}"] = _whole_day(below, day, steps)
         rules[f"local_{name}_w"] = sum_members(plan.awards_w[LOCAL, way], label[node], n_perimeters)
     record.light = traffic_light(
-        _whole_day_capability(record.capability, day, steps),
+        _whole_day_capability(found, day, steps),
         day,
         session=session.number,
         version=session.number,
