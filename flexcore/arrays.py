@@ -141,7 +141,9 @@ def as_int(
             hint = "power is in whole watts: flexcore.units.kw_to_w converts kW" if name.endswith("_w") else ""
             found.add("FX-A002", f"{name} is not a whole number in some rows", rows=_bad_rows(fraction), hint=hint)
             found.raise_errors()
-    if raw.size and (int(raw.min()) < low or int(raw.max()) > high):
+    # what the type of the array cannot hold is not looked for
+    held = (-np.inf, np.inf) if raw.dtype.kind == "f" else (np.iinfo(raw.dtype).min, np.iinfo(raw.dtype).max)
+    if raw.size and ((held[0] < low and int(raw.min()) < low) or (held[1] > high and int(raw.max()) > high)):
         rows = _bad_rows((raw < low) | (raw > high))
         if low == 0 and int(raw.min()) < 0:
             found.add("FX-A004", f"{name} is negative in {rows.size} of {len(np.atleast_1d(raw))} rows", rows=rows)
