@@ -53,7 +53,7 @@ docs: $(VENV)/.test  ## write the generated reference pages and run every code b
 	$(BIN)/python -m pytest -q tests/test_docs.py
 
 nightly: $(VENV)/.test  ## longer campaigns: thousands of draws, kernels with bounds checks and as plain Python
-	$(BIN)/python -m pytest -q -n 2 --timeout 1200 -m nightly -rP
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal --timeout 1200 -m nightly -rP
 	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$$(mktemp -d) $(BIN)/python -m pytest -q -n 2 --dist worksteal
 	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal --timeout 1200 tests/register tests/metering tests/settlement tests/market/test_slots.py tests/market/test_awards.py tests/market/test_recovery.py
 

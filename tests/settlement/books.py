@@ -52,40 +52,52 @@ def half_even(numerator, denominator):
 
 def exact_lines(book, terms):
     """Pay, penalty and availability of each (operator, aggregate, direction, hour) of a book with a price per row."""
+    width = {"unit": 4, "half_hour": 2, "quarter_hour": 1}[terms.measured_per]
     orders, available = book["orders_w"], book["available_w"]
     sign = np.where(book["direction"] == UP, 1, -1)[:, np.newaxis]
     known = (orders > 0) & (book["baseline_w"] != MISSING_W) & (book["metered_w"] != MISSING_W)
     delivered = np.where(known, sign * (book["baseline_w"].astype(np.int64) - book["metered_w"]), 0)
-    hours = [array.reshape(len(orders), -1, 4).sum(axis=2).tolist() for array in (orders, delivered, available)]
+    # [row][hour][period of the hour]
+    ordered, delivered = (
+        array.reshape(len(orders), -1, 4 // width, width).sum(axis=3).tolist() for array in (orders, delivered)
+    )
+    available = available.reshape(len(orders), -1, 4).sum(axis=2).tolist()
     price = book["price_ueur_per_mwh"].ravel().tolist()
-    sums = defaultdict(lambda: [0, 0, 0, 0])
+    sums = defaultdict(lambda: [[0] * (4 // width), [0] * (4 // width), 0, 0])
     keys = zip(*(book[name].tolist() for name in ("operator", "aggregate", "direction")), strict=True)
     for row, key in enumerate(keys):
-        for hour, parts in enumerate(zip(*(table[row] for table in hours), strict=True)):
-            if parts[0] or parts[2]:
+        for hour, (asked, moved, offered) in enumerate(zip(ordered[row], delivered[row], available[row], strict=True)):
+            if sum(asked) or offered:
                 line = sums[*key, hour]
-                for position, part in enumerate((*parts, parts[0] * price[row])):
-                    line[position] += part
+                for period in range(4 // width):
+                    line[0][period] += asked[period]
+                    line[1][period] += moved[period]
+                line[2] += offered
+                line[3] += sum(asked) * price[row]
     return {key: _amounts(*sums[key], terms) for key in sorted(sums)}
 
 
 def _amounts(ordered, delivered, available, value, terms):
+    """Amounts of a line from what was ordered and delivered in each period that is measured."""
     mwh = 4 * MILLION
-    paid = min(max(delivered, 0), ordered * terms.cap_ppm // MILLION)
-    short = max(0, ordered * (MILLION - terms.tolerance_ppm) // MILLION - delivered) if ordered else 0
-    price = half_even(value, ordered) if ordered else 0
-    pay = half_even(paid * price * _factor(paid, ordered, terms.factor_ppm), mwh * MILLION)
+    counted = [min(d, o * terms.cap_ppm // MILLION) for o, d in zip(ordered, delivered, strict=True)]
+    owed = [o * (MILLION - terms.tolerance_ppm) // MILLION for o in ordered]
+    paid = sum(max(energy, 0) for energy in counted)
+    short = sum(max(0, due - d) for due, d, o in zip(owed, delivered, ordered, strict=True) if o)
+    whole = sum(ordered)
+    price = half_even(value, whole) if whole else 0
+    pay = half_even(paid * price * _factor(max(sum(counted), 0), whole, terms.factor_ppm), mwh * MILLION)
     penalty = half_even(short * terms.penalty_ueur_per_mwh, mwh)
     return pay, penalty, half_even(available * terms.availability_ueur_per_mw_h, mwh)
 
 
-def _factor(paid, ordered, points):
-    """Pay factor at paid / ordered: the later of two points at a jump, a straight line between, flat outside."""
+def _factor(counted, ordered, points):
+    """Pay factor at counted / ordered: the later of two points at a jump, a straight line between, flat outside."""
     if ordered == 0:
         return points[-1][1]
-    below = [point for point in points if point[0] * ordered <= paid * MILLION]
-    above = [point for point in points if point[0] * ordered > paid * MILLION]
+    below = [point for point in points if point[0] * ordered <= counted * MILLION]
+    above = [point for point in points if point[0] * ordered > counted * MILLION]
     if not below or not above:
         return below[-1][1] if below else above[0][1]
     (x0, y0), (x1, y1) = below[-1], above[0]
-    return half_even(y0 * (x1 - x0) * ordered + (y1 - y0) * (paid * MILLION - x0 * ordered), (x1 - x0) * ordered)
+    return half_even(y0 * (x1 - x0) * ordered + (y1 - y0) * (counted * MILLION - x0 * ordered), (x1 - x0) * ordered)

@@ -120,6 +120,7 @@ def test_books_of_more_than_100000_lines_sum_exactly(seed):
         cap_ppm=int(rng.integers(0, 2 * 10**6)),
         tolerance_ppm=int(rng.integers(0, 10**6)),
         factor_ppm=tuple(zip(ratios, factors, strict=True)),
+        measured_per=("unit", "half_hour", "quarter_hour")[seed % 3],
     )
     result = settle(**book, terms=terms, missing="zero")
     assert len(result.lines) >= 100_000
