@@ -25,7 +25,7 @@ _AMOUNTS = {
 }
 _SHEET = (
     """
-.head,main,footer{max-width:920px}
+.head,main,footer{max-width:1000px}
 .head .kind{color:var(--muted);font-size:.8rem;letter-spacing:.09em;text-transform:uppercase;margin:0}
 h1{overflow-wrap:anywhere}
 section{padding:1.1rem 1.3rem;margin:.9rem 0}
