@@ -8,8 +8,8 @@ import numpy as np
 
 from flexcore.metering.readings import MISSING_W
 from flexcore.settlement.period import PeriodSettlement
-from flexcore.settlement.result import Columns, Int64s, SettlementResult
-from flexcore.settlement.runs import SettlementRun, changed_lines
+from flexcore.settlement.result import Columns, Int64s, SettlementLines, SettlementResult
+from flexcore.settlement.runs import ChangedLines, SettlementRun, changed_lines
 from flexcore.settlement.statement_source import SettledDay
 from flexcore.settlement.statements import Statements, statements
 from flexcore.settlement.trace_numbers import half_even_int
@@ -52,8 +52,8 @@ def _start(day: SettledDay, unit: Int64s) -> Any:
     return starts[np.minimum(unit, len(first))]
 
 
-def _common(day: SettledDay, line: Int64s) -> dict[str, Any]:
-    lines = day.run.result.lines
+def _common(day: SettledDay, lines: SettlementLines | ChangedLines, line: Int64s) -> dict[str, Any]:
+    """Name the day, operator, aggregate, direction and time of some lines."""
     return {
         "day": np.full(len(line), str(day.day.date)),
         "operator": OPERATORS[lines.operator[line]],
@@ -80,7 +80,7 @@ def line_table(day: SettledDay, line: Int64s) -> Any:
     """Lines with their names and every column of the settlement."""
     lines = day.run.result.lines
     names = [field.name for field in fields(lines) if field.name not in ("operator", "aggregate", "direction", "unit")]
-    return _table({**_common(day, line), **{name: getattr(lines, name)[line] for name in names}})
+    return _table({**_common(day, lines, line), **{name: getattr(lines, name)[line] for name in names}})
 
 
 def share_table(day: SettledDay, share: Int64s) -> Any:
@@ -89,7 +89,7 @@ def share_table(day: SettledDay, share: Int64s) -> Any:
     names = [field.name for field in fields(shares) if _summed(field.name)]
     return _table(
         {
-            **_common(day, shares.line[share]),
+            **_common(day, day.run.result.lines, shares.line[share]),
             "pod": day.row_pod_id[shares.row[share]],
             "price_ueur_per_mwh": _share_price(day, share),
             **{name: getattr(shares, name)[share] for name in names},
@@ -121,12 +121,7 @@ def change_table(day: SettledDay, before: SettlementRun[SettlementResult], of_bs
     mine = np.flatnonzero(of_bsp[found.aggregate])
     return _table(
         {
-            "day": np.full(len(mine), str(day.day.date)),
-            "operator": OPERATORS[found.operator[mine]],
-            "aggregate": day.aggregate_ids[found.aggregate[mine]],
-            "direction": DIRECTIONS[found.direction[mine]],
-            "unit": found.unit[mine],
-            "start": _start(day, found.unit[mine]),
+            **_common(day, found, mine),
             "before_ueur": found.before_ueur[mine],
             "after_ueur": found.after_ueur[mine],
         }
